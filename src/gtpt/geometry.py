@@ -1,0 +1,160 @@
+"""From boxes to crops and back: pure numpy and one warpAffine, shared by training and inference.
+
+Frames: image pixels and crop pixels, x right, y down, (0, 0) the centre of the top left pixel. Sizes are (width, height).
+The maths is that of the official GTPT code (a 3:4 box enlarged by 1.25, mapped by a similarity), vectorised.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+BOX_PADDING = 1.25  # how much of its surroundings a crop shows, official value
+HALF_BODY_PADDING = 1.5
+
+
+def clean_boxes(xywh: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Clip ground-truth boxes to the image as the official reader does.
+
+    Args:
+        xywh: (N, 4) left, top, width, height in image pixels.
+        image_size: width, height.
+
+    Returns:
+        Clipped (N, 4) float64 boxes, and (N,) bool: False where nothing of the box is inside the image.
+    """
+    x, y, w, h = np.asarray(xywh, dtype=np.float64).reshape(-1, 4).T
+    width, height = image_size
+    x1, y1 = np.maximum(x, 0), np.maximum(y, 0)
+    x2 = np.minimum(width - 1, x1 + np.maximum(w - 1, 0))
+    y2 = np.minimum(height - 1, y1 + np.maximum(h - 1, 0))
+    return np.stack([x1, y1, x2 - x1, y2 - y1], axis=1), (x2 >= x1) & (y2 >= y1)
+
+
+def fit_aspect(size: np.ndarray, aspect: float) -> np.ndarray:
+    """Enlarge (..., 2) width, height in one direction so that width / height == aspect."""
+    w, h = size[..., 0], size[..., 1]
+    wide = w > aspect * h
+    return np.stack([np.where(wide, w, h * aspect), np.where(wide, w / aspect, h)], axis=-1)
+
+
+def boxes_to_crops(xywh: np.ndarray, aspect: float, padding: float = BOX_PADDING) -> tuple[np.ndarray, np.ndarray]:
+    """The region of the image that the network sees for each box.
+
+    Args:
+        xywh: (N, 4) left, top, width, height in image pixels.
+        aspect: width / height of the network's input, 0.75 for 192x256.
+        padding: factor on the aspect-fitted box.
+
+    Returns:
+        Centres (N, 2) and sizes (N, 2) in image pixels, float32 (the official `scale` is size / 200).
+    """
+    box = np.asarray(xywh, dtype=np.float32).reshape(-1, 4)
+    centers = box[:, :2] + box[:, 2:] * 0.5
+    return centers, (fit_aspect(box[:, 2:], aspect) * padding).astype(np.float32)
+
+
+def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
+    """(N, 4) corners to (N, 4) left, top, width, height."""
+    boxes = np.asarray(boxes).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+
+
+def xywh_to_xyxy(boxes: np.ndarray) -> np.ndarray:
+    """(N, 4) left, top, width, height to (N, 4) corners."""
+    boxes = np.asarray(boxes).reshape(-1, 4)
+    return np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+
+
+def affine_matrices(
+    centers: np.ndarray, sizes: np.ndarray, input_size: tuple[int, int], rotations: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """Similarities from the image to the crop: p' = k R (p - centre) + (W / 2, H / 2), k = W / size_x.
+
+    Args:
+        centers: (N, 2) image pixels.
+        sizes: (N, 2) image pixels; only the width counts, as in the official code.
+        input_size: width W, height H of the crop.
+        rotations: (N,) or scalar, degrees; positive turns the person counter-clockwise in the crop.
+
+    Returns:
+        (N, 2, 3) float64.
+    """
+    centers = np.asarray(centers, dtype=np.float64).reshape(-1, 2)
+    scale = input_size[0] / np.asarray(sizes, dtype=np.float64).reshape(-1, 2)[:, 0]
+    angle = np.deg2rad(np.broadcast_to(np.asarray(rotations, dtype=np.float64), scale.shape))
+    cos, sin = scale * np.cos(angle), scale * np.sin(angle)
+    linear = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], axis=1)  # (N, 2, 2)
+    shift = np.array(input_size) / 2 - np.einsum("nij,nj->ni", linear, centers)
+    return np.concatenate([linear, shift[..., None]], axis=2)
+
+
+def invert_affine(matrices: np.ndarray) -> np.ndarray:
+    """Inverse of (N, 2, 3) affine maps: from the crop back to the image."""
+    linear = np.linalg.inv(matrices[:, :, :2])
+    shift = -np.einsum("nij,nj->ni", linear, matrices[:, :, 2])
+    return np.concatenate([linear, shift[..., None]], axis=2)
+
+
+def transform_points(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Apply (N, 2, 3) affine maps to (N, K, 2) points."""
+    return np.einsum("nij,nkj->nki", matrices[:, :, :2], points) + matrices[:, None, :, 2]
+
+
+def crop(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
+    """Cut one person out: bilinear, black outside the image.
+
+    Args:
+        image: (H, W, 3) uint8, any colour order (the crop keeps it).
+        matrix: (2, 3) from `affine_matrices`.
+        input_size: width, height of the crop.
+        out: (height, width, 3) uint8 to write into, e.g. a slot of a batch.
+    """
+    return cv2.warpAffine(image, matrix, input_size, dst=out, flags=cv2.INTER_LINEAR)
+
+
+def flip_joints(
+    keypoints: np.ndarray, visible: np.ndarray, width: int, flip_index: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Joints of the mirrored image; those that are not visible become (0, 0), as in the official code.
+
+    Args:
+        keypoints: (K, 2) image pixels.
+        visible: (K,) 0 or 1.
+        width: of the image in pixels.
+        flip_index: (K,) `Skeleton.flip_index`.
+    """
+    mirrored = np.stack([width - 1 - keypoints[:, 0], keypoints[:, 1]], axis=1)[flip_index]
+    visible = visible[flip_index]
+    return mirrored * (visible > 0)[:, None], visible
+
+
+def half_body_crop(
+    keypoints: np.ndarray, visible: np.ndarray, lower_body: tuple[int, ...], *, prefer_upper: bool, aspect: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Centre and size of the crop around the upper or the lower half of a person (HRNet's augmentation).
+
+    The preferred half needs more than two visible joints, else the lower one is taken if it has that many, else the upper.
+
+    Args:
+        keypoints: (K, 2) image pixels.
+        visible: (K,) 0 or 1.
+        lower_body: `Skeleton.lower_body`.
+        prefer_upper: which half was drawn.
+        aspect: width / height of the network's input.
+
+    Returns:
+        Centre (2,) and size (2,), float32; None if the half has fewer than two joints.
+    """
+    is_lower = np.zeros(len(keypoints), dtype=bool)
+    is_lower[list(lower_body)] = True
+    upper, lower = keypoints[(visible > 0) & ~is_lower], keypoints[(visible > 0) & is_lower]
+    if prefer_upper and len(upper) > 2:
+        chosen = upper
+    else:
+        chosen = lower if len(lower) > 2 else upper
+    if len(chosen) < 2:
+        return None
+    chosen = chosen.astype(np.float32)
+    extent = fit_aspect(chosen.max(axis=0) - chosen.min(axis=0), aspect)
+    return chosen.mean(axis=0), (extent * HALF_BODY_PADDING).astype(np.float32)

@@ -1,0 +1,277 @@
+"""Skeletons: what the keypoints are called, how they connect, mirror, group and are judged.
+
+A skeleton is data, read from a YAML file; the 17 points of COCO and the 133 of COCO-WholeBody are two such files and a
+user's own is a third of the same form (see `docs/skeletons.md`). Nothing here knows about images or networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+BUILTIN_DIR = Path(__file__).parent / "skeletons"
+DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
+
+
+@dataclass(frozen=True)
+class KeypointGroup:
+    """Keypoints that prune image patches together (GTPT section 3.3).
+
+    Attributes:
+        name: for people, e.g. "arms".
+        keypoints: indices of the coarse (sparse) keypoints, each a token of its own from the middle of the network on.
+        parts: per part, its name and the indices of the fine (dense) keypoints that grow from that part's token.
+    """
+
+    name: str
+    keypoints: tuple[int, ...]
+    parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def fine(self) -> tuple[int, ...]:
+        """Indices of all fine keypoints, part after part."""
+        return tuple(i for _, indices in self.parts for i in indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """Names, edges, mirror pairs, OKS constants and groups of K keypoints; validated on creation.
+
+    Attributes:
+        name: identifier, e.g. "coco17".
+        keypoints: K unique names, in the order of every array of keypoints.
+        sigmas: (K,) float64 OKS constants (COCO convention: the tolerance grows with 2 * sigma * sqrt(area)).
+        edges: pairs of indices, the limbs that are drawn.
+        flip_pairs: pairs of indices that swap when the image is mirrored.
+        groups: every keypoint belongs to exactly one group, as a coarse or as a fine one.
+        lower_body: indices that count as lower body in half-body augmentation; the others are upper body.
+        parts: slices that are evaluated on their own, name -> indices (empty for coco17).
+
+    Raises:
+        ValueError: duplicate names, indices outside 0..K-1, a keypoint in no group or two, a sigma that is not positive.
+    """
+
+    name: str
+    keypoints: tuple[str, ...]
+    sigmas: np.ndarray
+    edges: tuple[tuple[int, int], ...] = ()
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    groups: tuple[KeypointGroup, ...] = ()
+    lower_body: tuple[int, ...] = ()
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.keypoints)
+        if not count:
+            raise ValueError(f"skeleton {self.name!r} has no keypoints")
+        if twice := sorted({k for k in self.keypoints if self.keypoints.count(k) > 1}):
+            raise ValueError(f"skeleton {self.name!r}: keypoint names must be unique, twice: {twice}")
+        sigmas = np.asarray(self.sigmas, dtype=np.float64)
+        if sigmas.shape != (count,) or not np.all(np.isfinite(sigmas) & (sigmas > 0)):
+            raise ValueError(f"skeleton {self.name!r}: sigmas must be {count} positive numbers, got {self.sigmas!r}")
+        object.__setattr__(self, "sigmas", sigmas)
+        if not self.groups:
+            object.__setattr__(self, "groups", (KeypointGroup("all", tuple(range(count))),))
+        owners = [i for g in self.groups for i in (*g.keypoints, *g.fine)]
+        if sorted(owners) != list(range(count)):
+            odd = [self.keypoints[i] for i in range(count) if owners.count(i) != 1]
+            raise ValueError(f"skeleton {self.name!r}: each keypoint must be in exactly one group, not so: {odd}")
+        for group in self.groups:
+            if not group.keypoints:
+                raise ValueError(f"skeleton {self.name!r}: group {group.name!r} needs at least one coarse keypoint")
+        paired = [i for pair in self.flip_pairs for i in pair]
+        if len(set(paired)) != len(paired):
+            twice = sorted({self.keypoints[i] for i in paired if paired.count(i) > 1})
+            raise ValueError(f"skeleton {self.name!r}: a keypoint can be in one flip pair only, twice: {twice}")
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{g.name} {len(g.keypoints)}+{len(g.fine)}" for g in self.groups)
+        return f"Skeleton({self.name!r}, {len(self)} keypoints, groups: {groups})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Skeleton) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.keypoints))
+
+    @cached_property
+    def flip_index(self) -> np.ndarray:
+        """(K,) int64: keypoint i of the mirrored image is keypoint flip_index[i] of the original."""
+        index = np.arange(len(self))
+        for a, b in self.flip_pairs:
+            index[a], index[b] = b, a
+        return index
+
+    def index(self, name: str) -> int:
+        """Index of a keypoint by name; ValueError with the known names if there is none."""
+        return _lookup(self.keypoints, name, f"skeleton {self.name!r}")
+
+    def part_of(self, index: int) -> str | None:
+        """Name of the part whose fine keypoint this is ("face", "left_hand"); None for a coarse keypoint."""
+        return next((part for g in self.groups for part, fine in g.parts if index in fine), None)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
+        """Build from the content of a skeleton file (names everywhere; see `docs/skeletons.md`).
+
+        Raises:
+            ValueError: unknown or missing keys, unknown keypoint names; `source` is named in the message.
+        """
+        if not isinstance(data, Mapping):
+            raise ValueError(
+                f"{source}: a skeleton must be a mapping with 'name' and 'keypoints', got {type(data).__name__}"
+            )
+        allowed = {"name", "keypoints", "edges", "flip_pairs", "groups", "lower_body", "parts"}
+        if unknown := sorted(set(data) - allowed):
+            raise ValueError(f"{source}: unknown keys {unknown}; allowed: {sorted(allowed)}")
+        if missing := sorted({"name", "keypoints"} - set(data)):
+            raise ValueError(f"{source}: missing keys {missing}")
+        points = data["keypoints"]
+        if not isinstance(points, Mapping):  # a bare list of names: sigmas by default
+            points = (
+                dict.fromkeys(points, DEFAULT_SIGMA) if len(set(points)) == len(points) else _fail_twice(points, source)
+            )
+        names = tuple(str(n) for n in points)
+
+        def pick(patterns: Iterable[str]) -> tuple[int, ...]:
+            return tuple(i for p in patterns for i in _match(names, p, source))
+
+        chains = [pick(chain) for chain in data.get("edges") or ()]
+        groups = tuple(
+            KeypointGroup(
+                str(name),
+                pick(group.get("keypoints") or ()),
+                tuple((part, pick(_as_list(fine))) for part, fine in (group.get("parts") or {}).items()),
+            )
+            for name, group in (data.get("groups") or {}).items()
+        )
+        return cls(
+            name=str(data["name"]),
+            keypoints=names,
+            sigmas=np.array([float(s) for s in points.values()]),
+            edges=tuple(pair for chain in chains for pair in zip(chain, chain[1:], strict=False)),
+            flip_pairs=_flip_pairs(names, [_pair(pick(p), p, source) for p in data.get("flip_pairs") or ()]),
+            groups=groups,
+            lower_body=pick(data.get("lower_body") or ()),
+            parts={str(part): pick(_as_list(points)) for part, points in (data.get("parts") or {}).items()},
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file form, so that `Skeleton.from_dict(s.to_dict()) == s`; plain JSON types."""
+        name = self.keypoints.__getitem__
+        automatic = set(_left_right_pairs(self.keypoints))
+        return {
+            "name": self.name,
+            "keypoints": dict(zip(self.keypoints, self.sigmas.tolist(), strict=True)),
+            "edges": [[name(a), name(b)] for a, b in self.edges],
+            "flip_pairs": [[name(a), name(b)] for a, b in self.flip_pairs if (a, b) not in automatic],
+            "groups": {
+                g.name: {
+                    "keypoints": [name(i) for i in g.keypoints],
+                    "parts": {part: [name(i) for i in fine] for part, fine in g.parts},
+                }
+                for g in self.groups
+            },
+            "lower_body": [name(i) for i in self.lower_body],
+            "parts": {part: [name(i) for i in points] for part, points in self.parts.items()},
+        }
+
+    @classmethod
+    def from_coco_category(cls, category: Mapping[str, Any]) -> Skeleton:
+        """Build from an entry of `categories` of a COCO keypoint file (its `skeleton` counts from 1).
+
+        All keypoints fall into one group and get the default sigma; write `to_dict()` to a YAML file to refine both.
+        """
+        names = [str(n) for n in category.get("keypoints") or ()]
+        if not names:
+            raise ValueError(f"COCO category {category.get('name')!r} has no 'keypoints' list of names")
+        edges = [[names[a - 1], names[b - 1]] for a, b in category.get("skeleton") or ()]
+        return cls.from_dict({"name": str(category.get("name", "custom")), "keypoints": names, "edges": edges})
+
+
+def builtin_skeletons() -> list[str]:
+    """Names that `load_skeleton` knows without a file."""
+    return sorted(p.stem for p in BUILTIN_DIR.glob("*.yaml"))
+
+
+def load_skeleton(source: str | Path | Skeleton) -> Skeleton:
+    """A skeleton by built-in name ("coco17", "coco_wholebody133") or from a YAML file.
+
+    Raises:
+        FileNotFoundError: neither a built-in name nor a file; the message lists the built-in names.
+        ValueError: the file is no valid skeleton; the message names the file and what is wrong.
+    """
+    if isinstance(source, Skeleton):
+        return source
+    if str(source) in builtin_skeletons():
+        return _read(BUILTIN_DIR / f"{source}.yaml")
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"no skeleton {str(source)!r}: give a YAML file or one of {builtin_skeletons()}")
+    return _read(path)
+
+
+@lru_cache(maxsize=16)
+def _read_cached(path: Path, _modified: float) -> Skeleton:
+    try:
+        return Skeleton.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML file: {error}") from error
+
+
+def _read(path: Path) -> Skeleton:
+    return _read_cached(path, path.stat().st_mtime)
+
+
+def _as_list(value: str | Sequence[str]) -> Sequence[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _lookup(names: Sequence[str], name: str, source: str) -> int:
+    try:
+        return names.index(name)
+    except ValueError:
+        raise ValueError(f"{source}: no keypoint {name!r}; known: {list(names)}") from None
+
+
+def _match(names: Sequence[str], pattern: str, source: str) -> list[int]:
+    """Indices of a name, or of a pattern with * in keypoint order."""
+    if "*" not in pattern:
+        return [_lookup(names, pattern, source)]
+    if found := [i for i, n in enumerate(names) if fnmatchcase(n, pattern)]:
+        return found
+    raise ValueError(f"{source}: no keypoint matches {pattern!r}; known: {list(names)}")
+
+
+def _pair(indices: tuple[int, ...], names: Sequence[str], source: str) -> tuple[int, int]:
+    if len(indices) != 2:
+        raise ValueError(f"{source}: a flip pair is two keypoint names, got {names!r}")
+    return indices[0], indices[1]
+
+
+def _left_right_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """left_X and right_X mirror each other without being listed."""
+    mirror = {n: "right" + n.removeprefix("left") for n in names if n.startswith("left_")}
+    return tuple((names.index(left), names.index(right)) for left, right in mirror.items() if right in names)
+
+
+def _flip_pairs(names: Sequence[str], listed: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The automatic left_X, right_X pairs and the listed ones; listing an automatic pair again does no harm."""
+    unordered = {frozenset(pair): pair for pair in (*listed, *_left_right_pairs(names))}
+    return tuple(sorted(unordered.values()))
+
+
+def _fail_twice(points: Sequence[str], source: str) -> Mapping[str, float]:
+    raise ValueError(
+        f"{source}: keypoint names must be unique, twice: {sorted({p for p in points if points.count(p) > 1})}"
+    )
