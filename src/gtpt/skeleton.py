@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,7 @@ class Skeleton:
             name=str(data["name"]),
             keypoints=names,
             sigmas=np.array([float(s) for s in points.values()]),
-            edges=tuple(pair for chain in chains for pair in zip(chain, chain[1:], strict=False)),
+            edges=tuple(pair for chain in chains for pair in pairwise(chain)),
             flip_pairs=_flip_pairs(names, [_pair(pick(p), p, source) for p in data.get("flip_pairs") or ()]),
             groups=groups,
             lower_body=pick(data.get("lower_body") or ()),
