@@ -1,0 +1,105 @@
+"""Our checkpoints: safetensors, with the configuration and the skeleton in the header. Nothing in them can run."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gtpt.model.config import GTPTConfig, make_config
+from gtpt.model.network import GTPT
+from gtpt.skeleton import Skeleton, load_skeleton
+
+HEADER = "gtpt"
+
+
+def build(name: str, skeleton: str | Path | Skeleton = "coco17", **changes: Any) -> GTPT:
+    """A network with random weights, drawn as the official code does.
+
+    Args:
+        name: "gtpt-t", "gtpt-s" or "gtpt-b".
+        skeleton: "coco17", "coco_wholebody133", a YAML file or a `Skeleton`.
+        changes: other fields of `GTPTConfig`, e.g. input_size=(288, 384) or keep_rates=(1, 0.7, 0.5, 0.3).
+
+    Raises:
+        ValueError: unknown name or field, or values that do not go together.
+    """
+    skeleton = load_skeleton(skeleton)
+    return GTPT(make_config(name, skeleton, **changes), skeleton)
+
+
+def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint atomically: on a full disk or a kill, an older file at `path` stays as it was.
+
+    Args:
+        model: with its skeleton.
+        path: usually *.safetensors.
+        extra: JSON-able facts to keep in the header, e.g. {"calibration": {...}}.
+    """
+    from safetensors.torch import save_file
+
+    if model.skeleton is None:
+        raise ValueError("this network has no skeleton; set model.skeleton before saving it")
+    header = {"config": model.config.to_dict(), "skeleton": model.skeleton.to_dict(), **(extra or {})}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    replace_atomically(Path(path), lambda tmp: save_file(tensors, tmp, metadata={HEADER: json.dumps(header)}))
+
+
+def load(path: str | Path) -> GTPT:
+    """Read a checkpoint of `save`, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not a safetensors file, truncated, or not written by gtpt.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    header = read_header(path)
+    model = GTPT(GTPTConfig.from_dict(header["config"]), Skeleton.from_dict(header["skeleton"], str(path)))
+    try:
+        tensors = load_file(path)
+        model.load_state_dict(
+            {k: v.to(model.state_dict()[k].dtype) if k in model.state_dict() else v for k, v in tensors.items()}
+        )
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path} does not fit its own header: {error}") from error
+    return model.eval()
+
+
+def read_header(path: str | Path) -> dict[str, Any]:
+    """Configuration, skeleton and extra facts of a checkpoint, without its tensors."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path} is not a complete safetensors file ({error}). Authors' *.pth files are read by "
+            f"gtpt.model.load_official, or turned into one of ours by `gtpt convert`."
+        ) from error
+    if HEADER not in metadata:
+        raise ValueError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
+    return json.loads(metadata[HEADER])
+
+
+def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file in the same folder, then move it over `path` in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

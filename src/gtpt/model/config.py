@@ -1,0 +1,145 @@
+"""Every GTPT network as data: the sizes T, S and B are a table, the keypoints come from a skeleton. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from gtpt.skeleton import KeypointGroup, Skeleton, load_skeleton
+
+BODY_KEEP_RATES = (1.0, 0.7, 0.3, 0.1)
+WHOLEBODY_KEEP_RATES = (1.0, 0.7, 0.5, 0.3)  # fine keypoint tokens share the budget of a group
+ENTIRE = (1.0, 1.0, 1.0, 1.0)
+
+SIZES: dict[str, dict[str, Any]] = {
+    "gtpt-t": {"stem": "plain", "stem_channels": 128, "dim": 128},
+    "gtpt-s": {"stem": "plain", "stem_channels": 256, "dim": 192},
+    "gtpt-b": {"stem": "pyramid", "stem_channels": 256, "dim": 192},
+}
+
+
+@dataclass(frozen=True)
+class GTPTConfig:
+    """What a GTPT network is made of.
+
+    Attributes:
+        name: size, a key of `SIZES`.
+        groups: coarse and fine keypoints of each group, by index into the output (section 3.3).
+        keep_rates: share of all patches that stay in coarse layers 0-2, coarse layers 3-5, group layers 0-2 and group
+            layers 3-5. In a group with fine keypoints their tokens count towards the share.
+        input_size: width, height of the crop in pixels.
+        simcc_split: SimCC bins per pixel.
+        stem: "plain" (T, S: stride 4) or "pyramid" (B: down to stride 16 and up again).
+        stem_channels: channels of the stem's output.
+        dim: token width.
+        heads: attention heads.
+        coarse_layers, group_layers: depth of the two encoders; the keep rate changes in the middle of each.
+        mlp_ratio: hidden width of the MLPs over dim.
+        patch: rows, columns of the stem's output (stride 4) that make one visual token.
+
+    Raises:
+        ValueError: an input size that the stem and the patches do not divide, keep rates that leave no visual token.
+    """
+
+    name: str
+    groups: tuple[KeypointGroup, ...]
+    keep_rates: tuple[float, float, float, float]
+    input_size: tuple[int, int] = (192, 256)
+    simcc_split: float = 2.0
+    stem: str = "plain"
+    stem_channels: int = 128
+    dim: int = 128
+    heads: int = 8
+    coarse_layers: int = 6
+    group_layers: int = 6
+    mlp_ratio: int = 3
+    patch: tuple[int, int] = (4, 3)
+
+    def __post_init__(self) -> None:
+        width, height = self.input_size
+        rows, columns = self.patch
+        step = (48, 16) if self.stem == "pyramid" else (4 * columns, 4 * rows)
+        if width % step[0] or height % step[1] or min(width, height) <= 0:
+            raise ValueError(f"input size {width}x{height} (width x height) must be multiples of {step[0]} and {step[1]}")
+        self.check_keep_rates(self.keep_rates)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of visual tokens: 16 x 16 for 192x256."""
+        return self.input_size[1] // (4 * self.patch[0]), self.input_size[0] // (4 * self.patch[1])
+
+    @property
+    def num_patches(self) -> int:
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def num_keypoints(self) -> int:
+        return sum(len(g.keypoints) + len(g.fine) for g in self.groups)
+
+    @property
+    def num_parts(self) -> int:
+        return sum(len(g.parts) for g in self.groups)
+
+    @property
+    def bins(self) -> tuple[int, int]:
+        """SimCC bins of x and y."""
+        return round(self.input_size[0] * self.simcc_split), round(self.input_size[1] * self.simcc_split)
+
+    def keep_counts(self, keep_rates: tuple[float, ...] | None = None) -> tuple[int, ...]:
+        """Tokens kept in each of the four stages; in groups this counts image and fine keypoint tokens together."""
+        return tuple(int(self.num_patches * rate) for rate in keep_rates or self.keep_rates)
+
+    def check_keep_rates(self, keep_rates: tuple[float, ...]) -> None:
+        """Raise ValueError unless these are four falling rates in (0, 1] that leave each group a visual token."""
+        if len(keep_rates) != 4 or not all(0 < r <= 1 for r in keep_rates):
+            raise ValueError(f"keep_rates must be four numbers in (0, 1], got {keep_rates}")
+        if any(a < b for a, b in zip(keep_rates, keep_rates[1:], strict=False)):
+            raise ValueError(f"keep_rates must not rise, pruned patches do not come back: {keep_rates}")
+        fine = max(len(g.fine) for g in self.groups)
+        for stage, count in enumerate(self.keep_counts(keep_rates)):
+            needed = fine + 1 if stage >= 2 else 1
+            if count < needed:
+                raise ValueError(
+                    f"keep_rates[{stage}]={keep_rates[stage]} keeps {count} of {self.num_patches} patches, but a group has "
+                    f"{fine} fine keypoints and needs at least {needed}: use a rate of {needed / self.num_patches:.3f} or more"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, for checkpoint headers; `from_dict` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> GTPTConfig:
+        groups = tuple(
+            KeypointGroup(g["name"], tuple(g["keypoints"]), tuple((p, tuple(fine)) for p, fine in g["parts"]))
+            for g in data["groups"]
+        )
+        tuples = {k: tuple(v) for k, v in data.items() if isinstance(v, list) and k != "groups"}
+        return cls(**{**data, **tuples, "groups": groups})
+
+
+def make_config(name: str, skeleton: str | Skeleton = "coco17", **changes: Any) -> GTPTConfig:
+    """Configuration of a size for a skeleton.
+
+    Args:
+        name: "gtpt-t", "gtpt-s" or "gtpt-b".
+        skeleton: built-in name, YAML file or `Skeleton`.
+        changes: other fields of `GTPTConfig`, e.g. input_size=(288, 384).
+
+    Raises:
+        ValueError: unknown name or field.
+    """
+    if name not in SIZES:
+        raise ValueError(f"no GTPT size {name!r}: choose one of {list(SIZES)}")
+    groups = load_skeleton(skeleton).groups
+    keep_rates = WHOLEBODY_KEEP_RATES if any(g.parts for g in groups) else BODY_KEEP_RATES
+    config = GTPTConfig(name, groups, keep_rates, **SIZES[name]) if not changes else None
+    if config is not None:
+        return config
+    unknown = set(changes) - set(GTPTConfig.__dataclass_fields__)
+    if unknown:
+        raise ValueError(f"unknown GTPTConfig fields {sorted(unknown)}; known: {list(GTPTConfig.__dataclass_fields__)}")
+    return GTPTConfig(**{"name": name, "groups": groups, "keep_rates": keep_rates, **SIZES[name], **changes})
+
+
+__all__ = ["ENTIRE", "SIZES", "GTPTConfig", "make_config", "replace"]

@@ -1,0 +1,174 @@
+"""Checkpoints of the authors' repository: read into our network, and written from it.
+
+A file of theirs holds two branches of the same network, `features.*` (live) and `ema_features.*` (averaged; the one that
+is evaluated), in one of three forms: flat (`model_best.pth`, `final_state.pth`), or nested under `state_dict` with or
+without a `module.` prefix (`checkpoint.pth`). Keys ending in `.mask` are constants of the original's padding slot, which
+our network does not have.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gtpt.model.config import SIZES, GTPTConfig, make_config
+from gtpt.model.network import GTPT
+from gtpt.skeleton import load_skeleton
+
+Branch = Literal["ema", "live"]
+PREFIX = {"ema": "ema_", "live": ""}
+SKELETONS = ("coco17", "coco_wholebody133")
+
+# Ours -> theirs; the first rule that matches the start of the remaining key is applied, then the next rules to the rest.
+_RULES = [
+    (r"^(head_[xy])\.", r"mlp_\1."),
+    (r"^(?!mlp_head)", "features."),
+    (r"patch_norm\.", "patch2emb_norm."),
+    (r"patch_embed\.", "patch2emb_mlp."),
+    (r"\.part_token", ".extra_token"),
+    (r"group_gate\.", "transformer.group_mask."),
+    (r"coarse_encoder\.", "transformer.layers."),
+    (r"group_encoder\.", "transformer.group_layers."),
+    (r"\.attn_norm\.", ".0.fn.norm."),
+    (r"\.attn\.qkv\.", ".0.fn.fn.to_qkv."),
+    (r"\.attn\.proj\.", ".0.fn.fn.to_out.0."),
+    (r"\.mlp_norm\.", ".1.fn.norm."),
+    (r"\.mlp\.0\.", ".1.fn.fn.net.0."),
+    (r"\.mlp\.2\.", ".1.fn.fn.net.3."),
+    (r"stem\.conv\.", "stem.conv1."),
+    (r"stem\.stage\.", "stem.layer."),
+    (r"stem\.(down)\.(\d)", lambda m: f"stem.down_layer{int(m[2]) + 1}"),
+    (r"stem\.(upsample)\.(\d)", lambda m: f"stem.upsample{int(m[2]) + 1}"),
+    (r"stem\.(fuse)\.(\d)", lambda m: f"stem.up_layer{int(m[2]) + 1}"),
+    # their units are flat sequences (conv, BN, depthwise conv, BN, ...), without and with ReLUs in between
+    (r"\.shortcut\.(\d)\.(\d)", lambda m: f".branch1.{2 * int(m[1]) + int(m[2])}"),
+    (r"\.branch\.(\d)\.(\d)", lambda m: f".branch2.{(0, 3, 5)[int(m[1])] + int(m[2])}"),
+]
+
+
+def official_key(key: str, branch: Branch = "ema") -> str:
+    """Name in the authors' state dict of an entry of ours."""
+    for pattern, replacement in _RULES:
+        key = re.sub(pattern, replacement, key)
+    return PREFIX[branch] + key
+
+
+def load_official(path: str | Path, branch: Branch = "ema") -> GTPT:
+    """The network of an authors' checkpoint, in evaluation mode; the variant is inferred from the tensors.
+
+    Args:
+        path: `model_best.pth`, `final_state.pth` or `checkpoint.pth`.
+        branch: "ema", the averaged weights that their test uses, or "live", those that the optimizer moves.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no PyTorch file, truncated, with code inside, or with keys that do not fit: these are listed together
+            with the variant that comes nearest.
+    """
+    if branch not in PREFIX:
+        raise ValueError(f"branch must be 'ema' or 'live', got {branch!r}")
+    return from_official_state(read_official(path), branch, str(path))
+
+
+def read_official(path: str | Path) -> dict[str, Tensor]:
+    """The flat state dict of an authors' file, with `module.` stripped. Never runs code from the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f"{path} holds more than tensors and plain values and was not loaded, since that could run code of a stranger; "
+            f"re-save its state dict alone with a PyTorch you trust. ({str(error).splitlines()[0]})"
+        ) from error
+    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is not a complete PyTorch checkpoint: {error}. Download or copy it again.") from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{path} holds no state dict: expected names with tensors, flat or under 'state_dict'")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def from_official_state(state: Mapping[str, Tensor], branch: Branch = "ema", source: str = "state dict") -> GTPT:
+    """As `load_official`, from a flat state dict that is already in memory."""
+    prefix = PREFIX[branch]
+    heads = (f"{prefix}features.", f"{prefix}mlp_head_")
+    theirs = {k: v for k, v in state.items() if k.startswith(heads) and not k.endswith(".mask")}
+    other = tuple(h for p in PREFIX.values() for h in (f"{p}features.", f"{p}mlp_head_"))
+    strangers = [k for k in state if not k.startswith(other)]
+    best: tuple[int, str, GTPT, list[str]] | None = None
+    for size in SIZES:
+        for skeleton in SKELETONS:
+            with torch.device("meta"):
+                model = GTPT(_config_for(size, skeleton, theirs, prefix), load_skeleton(skeleton))
+            problems = [f"unexpected {k}" for k in strangers] + _differences(model, theirs, branch)
+            if best is None or len(problems) < best[0]:
+                best = len(problems), f"{size} {skeleton}", model, problems
+    assert best is not None
+    _, variant, model, problems = best
+    if problems:
+        shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
+        raise ValueError(f"{source} is no official GTPT checkpoint; nearest variant {variant}, but:\n  {shown}")
+    ours = {key: theirs[official_key(key, branch)] for key in model.state_dict()}
+    model = GTPT(model.config, model.skeleton)
+    model.load_state_dict(ours)
+    return model.eval()
+
+
+def _config_for(size: str, skeleton: str, theirs: Mapping[str, Tensor], prefix: str) -> GTPTConfig:
+    """Configuration of a variant at the input size that the heads of the checkpoint tell (2 bins per pixel)."""
+    config = make_config(size, skeleton)
+    bins = [theirs.get(f"{prefix}mlp_head_{axis}.1.bias") for axis in "xy"]
+    if any(b is None for b in bins):
+        return config
+    width, height = (len(b) // 2 for b in bins if b is not None)
+    try:
+        return make_config(size, skeleton, input_size=(width, height))
+    except ValueError:
+        return config
+
+
+def _differences(model: GTPT, theirs: Mapping[str, Tensor], branch: Branch) -> list[str]:
+    """What keeps a branch of an official state dict from being loaded, one line each."""
+    expected = {official_key(k, branch): tuple(v.shape) for k, v in model.state_dict().items()}
+    lines = [f"missing {k}" for k in expected if k not in theirs]
+    lines += [f"unexpected {k}" for k in theirs if k not in expected]
+    return lines + [
+        f"{k} has shape {tuple(theirs[k].shape)}, expected {shape}"
+        for k, shape in expected.items()
+        if k in theirs and tuple(theirs[k].shape) != shape
+    ]
+
+
+def to_official_state(live: GTPT, ema: GTPT | None = None) -> dict[str, Tensor]:
+    """An authors' flat state dict, masks included, that their strict test loads.
+
+    Args:
+        live: the trained network, a 17- or 133-point one.
+        ema: its averaged copy; `live` again if there is none.
+
+    Raises:
+        ValueError: a skeleton that the authors' code does not have.
+    """
+    if live.skeleton is None or live.skeleton.name not in SKELETONS:
+        name = live.skeleton.name if live.skeleton else None
+        raise ValueError(f"the official code knows the skeletons {SKELETONS}, not {name!r}")
+    patches = live.config.num_patches
+    mask = torch.zeros(1, live.config.heads, 3, patches + 6, patches + 18, dtype=torch.bool)
+    mask[:, :, 0, 0, :] = True  # the padding slot's query
+    mask[..., 0] = True  # and its key
+    state: dict[str, Tensor] = {}
+    branches: list[tuple[Branch, GTPT]] = [("live", live), ("ema", ema or live)]
+    for branch, model in branches:
+        state |= {official_key(k, branch): v.detach().clone() for k, v in model.state_dict().items()}
+        for depth in range(live.config.group_layers):
+            state[f"{PREFIX[branch]}features.transformer.group_layers.{depth}.0.fn.fn.mask"] = mask.clone()
+    return state

@@ -1,0 +1,87 @@
+"""The convolutional stems: ShuffleNetV2 units from pixels to a feature map of stride 4.
+
+Every convolution has a bias, also those before a BatchNorm (as in the official checkpoints).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def conv_bn(cin: int, cout: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, relu: bool = True) -> nn.Sequential:
+    """Convolution, BatchNorm and, unless it is depthwise, ReLU."""
+    layers = [nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups), nn.BatchNorm2d(cout)]
+    return nn.Sequential(*layers, nn.ReLU()) if relu else nn.Sequential(*layers)
+
+
+def channel_shuffle(x: Tensor) -> Tensor:
+    """Interleave the two halves of the channels: output 2i is input i, output 2i + 1 is input C/2 + i."""
+    return x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class ShuffleUnit(nn.Module):
+    """ShuffleNetV2 unit: half of the channels pass by (stride 1), or both halves are convolved (stride 2)."""
+
+    def __init__(self, cin: int, cout: int, stride: int = 1):
+        super().__init__()
+        half = cout // 2
+        self.stride = stride
+        if stride == 2:
+            self.shortcut = nn.Sequential(conv_bn(cin, cin, 3, 2, groups=cin, relu=False), conv_bn(cin, half))
+        self.branch = nn.Sequential(
+            conv_bn(cin if stride == 2 else half, half),
+            conv_bn(half, half, 3, stride, groups=half, relu=False),
+            conv_bn(half, half),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        passed, convolved = (self.shortcut(x), x) if self.stride == 2 else x.chunk(2, dim=1)
+        return channel_shuffle(torch.cat([passed, self.branch(convolved)], dim=1))
+
+
+def shuffle_stage(cin: int, cout: int) -> nn.Sequential:
+    """Halve the resolution once: one unit of stride 2, three of stride 1."""
+    return nn.Sequential(ShuffleUnit(cin, cout, stride=2), *(ShuffleUnit(cout, cout) for _ in range(3)))
+
+
+class PlainStem(nn.Module):
+    """T and S: (B, 3, H, W) -> (B, channels, H/4, W/4)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = conv_bn(3, 64, 3, 2)
+        self.stage = shuffle_stage(64, channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.stage(self.conv(images))
+
+
+class Upsample(nn.Sequential):
+    """Twice the resolution by pixel shuffle."""
+
+    def __init__(self, cin: int, cout: int):
+        super().__init__(nn.Conv2d(cin, 4 * cout, 1), nn.PixelShuffle(2), nn.BatchNorm2d(cout), nn.ReLU())
+
+
+class PyramidStem(nn.Module):
+    """B: down to stride 16 and up again with skip connections, (B, 3, H, W) -> (B, channels, H/4, W/4)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        c1, c2, c3 = channels, channels * 3 // 2, channels * 2
+        self.conv = conv_bn(3, 64, 3, 2)
+        self.down = nn.ModuleList([shuffle_stage(64, c1), shuffle_stage(c1, c2), shuffle_stage(c2, c3)])
+        self.upsample = nn.ModuleList([Upsample(c3, c2), Upsample(c2, c1)])
+        self.fuse = nn.ModuleList(nn.Sequential(conv_bn(2 * c, c), ShuffleUnit(c, c), ShuffleUnit(c, c)) for c in (c2, c1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x1 = self.down[0](self.conv(images))  # stride 4
+        x2 = self.down[1](x1)  # stride 8
+        y = self.down[2](x2)  # stride 16
+        for skip, upsample, fuse in zip((x2, x1), self.upsample, self.fuse, strict=True):
+            y = fuse(torch.cat([skip, upsample(y)], dim=1))
+        return y
+
+
+STEMS = {"plain": PlainStem, "pyramid": PyramidStem}
