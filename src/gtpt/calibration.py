@@ -1,0 +1,60 @@
+"""Calibrated keypoint scores: from the raw SimCC score to the probability that the keypoint is right.
+
+The raw score of a keypoint, the smaller of its two SimCC maxima, ends at about 0.1 and depends on the network, so that a
+threshold on it means nothing. A small monotone table, fitted on held-out people (`gtpt.evaluate.fit_isotonic`) and stored
+with the weights, turns it into a probability: of the keypoints with a score near 0.7, 70 % lie within tolerance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A monotone piecewise-linear map; outside the knots it keeps the value of the nearest one.
+
+    Attributes:
+        raw: ascending raw scores.
+        calibrated: as many probabilities in [0, 1], never falling.
+
+    Raises:
+        ValueError: no knots, lists of different lengths, knots that are not ascending, values outside [0, 1].
+    """
+
+    raw: tuple[float, ...]
+    calibrated: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        raw, calibrated = np.array(self.raw, dtype=np.float64), np.array(self.calibrated, dtype=np.float64)
+        if raw.ndim != 1 or raw.shape != calibrated.shape or not raw.size:
+            raise ValueError(f"calibration needs as many raw as calibrated knots, got {raw.shape} and {calibrated.shape}")
+        if not np.isfinite(raw).all() or (np.diff(raw) <= 0).any():
+            raise ValueError(f"raw knots of a calibration must ascend, got {raw.tolist()}")
+        if not ((calibrated >= 0) & (calibrated <= 1)).all() or (np.diff(calibrated) < 0).any():
+            raise ValueError(f"calibrated knots must lie in [0, 1] and never fall, got {calibrated.tolist()}")
+        object.__setattr__(self, "raw", tuple(raw.tolist()))
+        object.__setattr__(self, "calibrated", tuple(calibrated.tolist()))
+
+    def __call__(self, raw: np.ndarray) -> np.ndarray:
+        """Probabilities, float32 in [0, 1], of raw scores of any shape."""
+        return np.interp(raw, self.raw, self.calibrated).astype(np.float32)
+
+    @classmethod
+    def identity(cls) -> Calibration:
+        """For weights without a table: the raw score as it is."""
+        return cls((0.0, 1.0), (0.0, 1.0))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Sequence[float]]) -> Calibration:
+        """From the form of `to_dict`, e.g. the metadata of a checkpoint."""
+        if set(data) != {"raw", "calibrated"}:
+            raise ValueError(f"a calibration has the keys 'calibrated' and 'raw', got {sorted(data)}")
+        return cls(tuple(data["raw"]), tuple(data["calibrated"]))
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain JSON types."""
+        return {"raw": list(self.raw), "calibrated": list(self.calibrated)}

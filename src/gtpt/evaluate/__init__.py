@@ -1,0 +1,25 @@
+"""Measuring: OKS, COCO and COCO-WholeBody figures, PCK, calibration. NumPy only, COCO figures with `gtpt[eval]`."""
+
+from gtpt.evaluate.calibration import Reliability, expected_calibration_error, fit_isotonic, reliability
+from gtpt.evaluate.coco import evaluate_coco
+from gtpt.evaluate.collect import official_results
+from gtpt.evaluate.oks import keypoint_similarity, oks, oks_nms, rescore
+from gtpt.evaluate.pck import pck
+from gtpt.evaluate.report import METRICS, Protocol, Report
+
+__all__ = [
+    "METRICS",
+    "Protocol",
+    "Reliability",
+    "Report",
+    "evaluate_coco",
+    "expected_calibration_error",
+    "fit_isotonic",
+    "keypoint_similarity",
+    "official_results",
+    "oks",
+    "oks_nms",
+    "pck",
+    "reliability",
+    "rescore",
+]

@@ -1,0 +1,195 @@
+"""COCO and COCO-WholeBody keypoint figures, equal to those of pycocotools and xtcocotools.
+
+Every part of a skeleton is evaluated on its own, with its own sigmas and labelled keypoints but the area, the box and the
+score of the person.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtpt._extras import require
+from gtpt.evaluate.report import METRICS, UNDEFINED, Protocol, Report
+from gtpt.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
+
+WHOLEBODY_FIELDS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")  # COCO-WholeBody's order
+Entry = Mapping[str, Any]
+
+
+def evaluate_coco(
+    annotations: str | Path | Mapping[str, Any],
+    results: str | Path | Sequence[Entry],
+    skeleton: Skeleton,
+    *,
+    image_ids: Iterable[int] | None = None,
+    protocol: Protocol | None = None,
+) -> Report:
+    """Compare results with the ground truth.
+
+    Args:
+        annotations: COCO ground truth, a file or its content. The keypoints of a person are one flat list x, y, v of length
+            3 K, or the five lists of COCO-WholeBody (keypoints, foot_kpts, face_kpts, lefthand_kpts, righthand_kpts).
+        results: COCO results, a file or its content: image_id, category_id, score, and keypoints in either form (the third
+            number is the keypoint's score). Coordinates are image pixels.
+        skeleton: sigmas and parts.
+        image_ids: the images that were run; default: all of the ground truth. People that are missing in the results
+            count as not found.
+        protocol: how the results were made, for the report.
+
+    Raises:
+        ValueError: ground truth or results that would give wrong figures without notice: keypoints missing, of another
+            number or order than the skeleton's, not finite; results of other images or categories.
+        FileNotFoundError: no such file.
+        ImportError: faster-coco-eval is missing.
+    """
+    truth, found = _load(annotations), _load(results)
+    _check_ground_truth(truth, skeleton)
+    everybody = _keypoints(truth["annotations"], skeleton, "annotation")
+    if not (everybody[..., 2] > 0).any():
+        raise ValueError("no person of the ground truth has a labelled keypoint: it is no keypoint ground truth")
+    images = _images(truth, image_ids)
+    _check_results(found, images, truth["categories"])
+    evaluated = [i for i, a in enumerate(truth["annotations"]) if a["image_id"] in images]
+    people, labels = [truth["annotations"][i] for i in evaluated], everybody[evaluated]
+    points = _keypoints(found, skeleton, "result")
+    everything = tuple(range(len(skeleton)))
+    # as in xtcocotools the size of a detection is that of its body, which decides what counts as medium or large
+    areas = np.ptp(points[:, skeleton.parts.get("body", everything), :2], axis=1).prod(axis=1)
+    index = {"images": [{"id": i} for i in sorted(images)], "categories": [{"id": c["id"]} for c in truth["categories"]]}
+
+    def figures(indices: tuple[int, ...]) -> dict[str, float]:
+        part = points[:, indices]
+        # xtcocotools drops whoever has none of the part; pycocotools keeps everybody
+        kept = np.flatnonzero(part[..., 2].any(axis=1) | (not skeleton.parts)).tolist()
+        truth_table = {**index, "annotations": _truth_rows(people, labels[:, indices])}
+        found_table = {**index, "annotations": [_found_row(found[i], part[i], areas[i], i + 1) for i in kept]}
+        return _run(truth_table, found_table, skeleton.sigmas[list(indices)])
+
+    table = {part: figures(indices) for part, indices in skeleton.parts.items()}
+    if {"left_hand", "right_hand"} <= table.keys():
+        table["hand"] = {m: _mean(table["left_hand"][m], table["right_hand"][m]) for m in METRICS}
+    table["whole" if skeleton.parts else "body"] = figures(everything)
+    crowd = np.array([bool(a.get("iscrowd", 0)) for a in people], dtype=bool)
+    persons = int(((labels[..., 2] > 0).any(axis=1) & ~crowd).sum())
+    return Report(table, skeleton.name, len(images), persons, len(found), protocol)
+
+
+def _run(truth: dict[str, Any], found: dict[str, Any], sigmas: np.ndarray) -> dict[str, float]:
+    api = require("faster_coco_eval", "eval")
+    evaluator = api.COCOeval_faster(
+        api.COCO(truth), api.COCO(found), "keypoints", print_function=logger.debug, kpt_oks_sigmas=sigmas
+    )
+    evaluator.params.catIds = sorted(category["id"] for category in truth["categories"])
+    evaluator.run()
+    return dict(zip(METRICS, np.asarray(evaluator.stats, dtype=np.float64).tolist(), strict=True))
+
+
+def _truth_rows(people: Sequence[Entry], keypoints: np.ndarray) -> list[dict[str, Any]]:
+    # numbered anew: COCO takes an annotation with id 0 for "no match"
+    return [
+        {
+            **{key: person[key] for key in ("image_id", "category_id", "area", "bbox")},
+            "id": number,
+            "iscrowd": person.get("iscrowd", 0),
+            "keypoints": points.ravel(),
+            "num_keypoints": int((points[:, 2] > 0).sum()),
+        }
+        for number, (person, points) in enumerate(zip(people, keypoints, strict=True), start=1)
+    ]
+
+
+def _found_row(result: Entry, keypoints: np.ndarray, area: float, number: int) -> dict[str, Any]:
+    row = {key: result[key] for key in ("image_id", "category_id", "score")}
+    return {**row, "id": number, "area": float(area), "iscrowd": 0, "keypoints": keypoints.ravel()}
+
+
+def _mean(a: float, b: float) -> float:
+    defined = [value for value in (a, b) if value != UNDEFINED]
+    return sum(defined) / len(defined) if defined else UNDEFINED
+
+
+def _load(source: Any) -> Any:
+    if not isinstance(source, (str, Path)):
+        return source
+    with Path(source).open(encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _images(truth: Mapping[str, Any], image_ids: Iterable[int] | None) -> set[int]:
+    known = {image["id"] for image in truth["images"]}
+    images = known if image_ids is None else set(image_ids)
+    if unknown := images - known:
+        raise ValueError(f"image_ids are not in the ground truth: {_some(unknown)}")
+    return images
+
+
+def _keypoints(entries: Sequence[Entry], skeleton: Skeleton, kind: str) -> np.ndarray:
+    """(N, K, 3) float64: x, y and visibility or score."""
+    count = len(skeleton)
+    flat = [_flat(entry, 3 * count) for entry in entries]
+    for number, (entry, values) in enumerate(zip(entries, flat, strict=True)):
+        if len(values) != 3 * count:
+            raise ValueError(
+                f"{kind} {entry.get('id', number)} has {len(values)} keypoint numbers, but skeleton {skeleton.name!r} has "
+                f"{count} keypoints, which is {3 * count} numbers; evaluate with the skeleton that the file was made with"
+            )
+    points = np.array(flat, dtype=np.float64).reshape(-1, count, 3)
+    if bad := np.flatnonzero(~np.isfinite(points).all(axis=(1, 2))).tolist():
+        raise ValueError(f"{kind}s with NaN or infinite keypoints, by position: {_some(bad)}")
+    return points
+
+
+def _flat(entry: Entry, length: int) -> Sequence[float]:
+    if len(entry["keypoints"]) == length:
+        return entry["keypoints"]
+    return [value for name in WHOLEBODY_FIELDS for value in entry.get(name, ())]
+
+
+def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
+    if missing := sorted({"images", "annotations", "categories"} - set(truth)):
+        raise ValueError(f"the ground truth has no {missing}: give a COCO file such as person_keypoints_val2017.json")
+    needed = {"image_id", "category_id", "area", "bbox", "keypoints"}
+    images, categories = ({entry["id"] for entry in truth[key]} for key in ("images", "categories"))
+    for number, person in enumerate(truth["annotations"]):
+        name = f"annotation {person.get('id', number)}"
+        if lacking := sorted(needed - set(person)):
+            raise ValueError(f"{name} has no {lacking}: give a keypoint file such as person_keypoints_val2017.json")
+        if person["image_id"] not in images or person["category_id"] not in categories:
+            raise ValueError(
+                f"{name}: image {person['image_id']} or category {person['category_id']} is not listed in the file"
+            )
+    for category in truth["categories"]:
+        names = tuple(category.get("keypoints", ()))
+        if names != skeleton.keypoints[: len(names)]:  # COCO-WholeBody lists the body's names only
+            raise ValueError(
+                f"category {category.get('name')!r} has the keypoints {list(names)}, which are not those of skeleton "
+                f"{skeleton.name!r}, {list(skeleton.keypoints[: len(names)])}, in this order"
+            )
+
+
+def _check_results(results: Any, images: set[int], categories: Sequence[Entry]) -> None:
+    if not isinstance(results, Sequence):
+        raise ValueError(f"COCO results are a list with one entry per person, got {type(results).__name__}")
+    for number, result in enumerate(results):
+        if lacking := sorted({"image_id", "category_id", "keypoints", "score"} - set(result)):
+            raise ValueError(f"result {number} has no {lacking}")
+        if not np.isfinite(result["score"]):
+            raise ValueError(f"result {number}: score {result['score']} is not finite")
+    if others := {result["image_id"] for result in results} - images:
+        raise ValueError(f"results of images that are not evaluated: {_some(others)}; another data set or subset?")
+    known = {category["id"] for category in categories}
+    if unknown := {result["category_id"] for result in results} - known:
+        raise ValueError(f"results of categories that do not exist: {_some(unknown)}; the ground truth has {_some(known)}")
+
+
+def _some(ids: Iterable[Any]) -> str:
+    ids = sorted(ids)
+    return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
