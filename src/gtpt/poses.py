@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
+from gtpt import formats
 from gtpt.skeleton import Skeleton
 
 NO_ID = -1
@@ -101,3 +102,55 @@ class Poses:
     def with_(self, **changes: Any) -> Poses:
         """A copy with some arrays replaced, validated again."""
         return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types: image_size, people, skeleton (schema in docs/formats.md); `from_dict` reads it back exactly."""
+        return formats.to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Poses:
+        """Read what `to_dict` gave; a missing key or a wrong length is a ValueError that names it."""
+        return cls(**formats.from_dict(data))
+
+    def to_json(self) -> str:
+        """`to_dict` as compact JSON text; null where a number is not finite, never NaN."""
+        return formats.to_json_text(self.to_dict())
+
+    def to_coco(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
+        """Entries of a COCO results file: keypoints as x, y, calibrated score, and track_id if there is one."""
+        return formats.to_coco(self, image_id, category_id)
+
+    def to_openpose(self, *, controlnet: bool = False) -> dict[str, Any]:
+        """The JSON of one frame as OpenPose writes it: BODY_25, and face 70 and hands 21 where the skeleton has them.
+
+        Args:
+            controlnet: the variant that ControlNet's editors read instead: the 18 body points of OpenPose's COCO model,
+                and scores of 1 where the calibrated score is at least 0.3, else the point is (0, 0, 0).
+
+        Raises:
+            ValueError: a skeleton without the 17 body keypoints of COCO (by name).
+        """
+        return formats.to_openpose(self, controlnet=controlnet)
+
+    def to_csv(self) -> str:
+        """The tidy table with a header line, a row for each person and joint; numbers read back as the same float32."""
+        return formats.table_to_csv(formats.to_table(self), header=True)
+
+    def to_numpy(self) -> np.ndarray:
+        """(N, K, 3) float32: x, y, calibrated score."""
+        return formats.to_numpy(self)
+
+    def to_pandas(self) -> Any:
+        """The tidy table as a `pandas.DataFrame` (extra "dataframe")."""
+        return formats.to_pandas(self)
+
+    def to_supervision(self) -> tuple[Any, Any]:
+        """`supervision.KeyPoints` and `supervision.Detections` of the same people in the same order (extra "supervision").
+
+        The confidence of a keypoint is the calibrated score, that of a person `scores`; `tracker_id` of the detections is
+        None unless everybody has an id.
+        """
+        return formats.to_supervision(self)
+
+    def _repr_html_(self) -> str:
+        return formats.to_html(self)
