@@ -51,6 +51,6 @@ def official_results(
     if nms_threshold is not None:
         images = np.split(order, starts)
         kept = np.concatenate([i[oks_nms(keypoints[i], scores[i], areas[i], sigmas, nms_threshold)] for i in images])
-    flat = np.concatenate([keypoints, raw_scores[..., None]], axis=-1)[kept].reshape(len(kept), -1)
+    flat = np.concatenate([keypoints, raw_scores[..., None]], axis=-1)[kept].reshape(len(kept), 3 * keypoints.shape[1])
     entries = zip(image_ids[kept].tolist(), flat.tolist(), scores[kept].tolist(), strict=True)
     return [{"image_id": i, "category_id": PERSON, "keypoints": k, "score": s} for i, k, s in entries]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gtpt.calibration import Calibration
+
+TABLE = Calibration((0.01, 0.05, 0.1), (0.0, 0.5, 0.9))
+
+
+def test_between_the_knots_it_is_linear_and_outside_it_stays():
+    raw = np.array([[0.0, 0.01, 0.03], [0.075, 0.1, 5.0]])
+    probability = TABLE(raw)
+    assert probability.dtype == np.float32
+    np.testing.assert_allclose(probability, [[0, 0, 0.25], [0.7, 0.9, 0.9]], atol=1e-6)
+    assert TABLE(np.zeros((0, 17))).shape == (0, 17)
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_better_raw_score_is_never_worse(a, b):
+    low, high = TABLE(np.sort([a, b]))
+    assert 0 <= low <= high <= 1
+
+
+def test_json_round_trip_and_identity():
+    assert Calibration.from_dict(json.loads(json.dumps(TABLE.to_dict()))) == TABLE
+    np.testing.assert_allclose(Calibration.identity()(np.array([0.0, 0.3, 1.0])), [0, 0.3, 1])
+
+
+@pytest.mark.parametrize(
+    ("raw", "calibrated", "message"),
+    [
+        ((), (), "as many raw as calibrated"),
+        ((0.1,), (0.1, 0.2), "as many raw as calibrated"),
+        ((0.1, 0.1), (0.1, 0.2), "must ascend"),
+        ((0.1, float("nan")), (0.1, 0.2), "must ascend"),
+        ((0.1, 0.2), (0.2, 0.1), "never fall"),
+        ((0.1, 0.2), (0.2, 1.1), r"\[0, 1\]"),
+        ((0.1, 0.2), (0.2, float("nan")), r"\[0, 1\]"),
+    ],
+)
+def test_tables_that_are_none(raw, calibrated, message):
+    with pytest.raises(ValueError, match=message):
+        Calibration(raw, calibrated)
+
+
+def test_unknown_keys_are_errors():
+    with pytest.raises(ValueError, match=r"got \['raw', 'temperature'\]"):
+        Calibration.from_dict({"raw": [0], "temperature": [1]})

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gtpt import Poses, load_skeleton
+
+BODY = load_skeleton("coco17")
+
+
+@pytest.fixture
+def poses():
+    rng = np.random.default_rng(0)
+    return Poses(
+        boxes=rng.uniform(0, 100, (3, 4)),
+        scores=[0.9, 0.8, 0.7],
+        keypoints=rng.uniform(0, 100, (3, 17, 2)),
+        keypoint_scores=rng.random((3, 17)),
+        raw_scores=rng.random((3, 17)) / 10,
+        ids=[4, 5, 6],
+        image_size=(640, 480),
+        skeleton=BODY,
+    )
+
+
+def test_arrays_have_the_promised_types(poses):
+    assert poses.ids.dtype == np.int64
+    assert {getattr(poses, n).dtype for n in ("boxes", "scores", "keypoints", "keypoint_scores", "raw_scores")} == {
+        np.dtype(np.float32)
+    }
+
+
+@pytest.mark.parametrize(
+    ("index", "ids"),
+    [
+        (0, [4]),
+        (-1, [6]),
+        (np.int64(1), [5]),
+        (slice(1, None), [5, 6]),
+        ([2, 0], [6, 4]),
+        (np.array([True, False, True]), [4, 6]),
+        ([True, False, False], [4]),
+        ([], []),
+        (np.zeros(3, dtype=bool), []),
+    ],
+)
+def test_indexing_takes_everything_along(poses, index, ids):
+    some = poses[index]
+    assert some.ids.tolist() == ids
+    np.testing.assert_array_equal(some.keypoints, poses.keypoints[[i - 4 for i in ids]])
+    assert len(some) == len(ids) and some.image_size == (640, 480)
+
+
+def test_iteration_and_index_errors(poses):
+    assert [p.ids.tolist() for p in poses] == [[4], [5], [6]]
+    with pytest.raises(IndexError, match="person 3 of 3"):
+        poses[3]
+
+
+def test_nobody_is_a_legal_result():
+    nobody = Poses.empty((64, 48), BODY)
+    assert len(nobody) == 0 and list(nobody) == [] and nobody.keypoints.shape == (0, 17, 2)
+    assert repr(nobody) == "Poses(0 people, coco17, image 64x48)"
+    assert len(nobody[nobody.scores > 0.5]) == 0
+
+
+def test_repr_says_who(poses):
+    assert repr(poses) == "Poses(3 people, coco17, image 640x480, ids [4, 5, 6])"
+    assert repr(poses[0].with_(ids=[-1])) == "Poses(1 person, coco17, image 640x480)"
+
+
+@pytest.mark.parametrize("name", ["boxes", "scores", "keypoints", "keypoint_scores", "raw_scores", "ids"])
+def test_wrong_shapes_are_named(poses, name):
+    with pytest.raises(ValueError, match=rf"Poses\.{name} must have shape \(3,.*3 people, 17 keypoints.*got \(3, 5\)"):
+        poses.with_(**{name: np.zeros((3, 5))})
+
+
+def test_changed_copy_leaves_the_original(poses):
+    before = poses.keypoints.copy()
+    moved = poses.with_(keypoints=poses.keypoints + 1)
+    np.testing.assert_array_equal(poses.keypoints, before)
+    np.testing.assert_allclose(moved.keypoints - before, 1, atol=1e-4)
+    np.testing.assert_array_equal(moved.ids, poses.ids)
