@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gtpt.evaluate import keypoint_similarity, oks, oks_nms, official_results, rescore
+from gtpt.evaluate import keypoint_similarity, official_results, oks, oks_nms, rescore
 from gtpt.skeleton import load_skeleton
 
 SKELETONS = [("body", "coco17"), ("wholebody", "coco_wholebody133")]
