@@ -11,6 +11,8 @@ import numpy as np
 
 BOX_PADDING = 1.25  # how much of its surroundings a crop shows, official value
 HALF_BODY_PADDING = 1.5
+PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB, of values in 0..1: what the official network expects
+PIXEL_STD = (0.229, 0.224, 0.225)
 
 
 def clean_boxes(xywh: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
@@ -158,3 +160,8 @@ def half_body_crop(
     chosen = chosen.astype(np.float32)
     extent = fit_aspect(chosen.max(axis=0) - chosen.min(axis=0), aspect)
     return chosen.mean(axis=0), (extent * HALF_BODY_PADDING).astype(np.float32)
+
+
+def mirror_crops(crops: np.ndarray) -> np.ndarray:
+    """(..., H, W, 3) crops seen in a mirror: for the flip test and for augmentation."""
+    return np.ascontiguousarray(crops[..., ::-1, :])

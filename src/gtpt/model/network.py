@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gtpt.geometry import PIXEL_MEAN, PIXEL_STD
 from gtpt.model.config import ENTIRE, GTPTConfig
 from gtpt.model.pruning import patch_scores, take, top_patches
 from gtpt.model.stem import STEMS
@@ -147,7 +148,7 @@ class GTPT(nn.Module):
         """SimCC logits of one person per crop.
 
         Args:
-            images: (B, 3, H, W) float, RGB, (value / 255 - mean) / std with the ImageNet constants of `gtpt.codec`.
+            images: (B, 3, H, W) float, RGB, normalised: see `normalize`.
             keep_rates: instead of the config's: four rates, or "entire" for the unpruned pass. With fine keypoints even
                 the entire pass drops as many patches per group as it has fine keypoints (as the official code does).
             return_kept: also return which patches survived.
@@ -272,6 +273,12 @@ class GTPT(nn.Module):
                     kept.setdefault(f"group{depth}", []).append(stream.ids.sort(dim=1).values)
                 streams[i] = stream.with_tokens(layer.feed_forward(stream.tokens()))
         return [s.side for s in streams]
+
+
+def normalize(crops: Tensor) -> Tensor:
+    """RGB uint8 crops (B, H, W, 3) to the network's input (B, 3, H, W) float32, channels last in memory."""
+    mean, std = (torch.tensor(c, device=crops.device) * 255 for c in (PIXEL_MEAN, PIXEL_STD))
+    return ((crops.float() - mean) / std).permute(0, 3, 1, 2)
 
 
 def sine_table(grid: tuple[int, int], dim: int) -> Tensor:

@@ -1,0 +1,163 @@
+"""An experiment as one YAML file: unknown keys and impossible values are errors before any work starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gtpt.data.augment import AugmentConfig
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelConfig(_Strict):
+    """Which network.
+
+    Attributes:
+        name: "gtpt-t", "gtpt-s" or "gtpt-b".
+        skeleton: built-in name or YAML file.
+        input_size: width, height of the crops.
+        simcc_split: bins per pixel.
+        keep_rates: instead of the official ones of the skeleton.
+    """
+
+    name: str = "gtpt-t"
+    skeleton: str = "coco17"
+    input_size: tuple[int, int] = (192, 256)
+    simcc_split: float = Field(2.0, gt=0)
+    keep_rates: tuple[float, float, float, float] | None = None
+
+
+class Source(_Strict):
+    """A COCO keypoint file and its images: a folder, a zip, or a path into a zip."""
+
+    annotations: Path
+    images: Path
+
+
+class DataConfig(_Strict):
+    """What to learn from and what to measure on.
+
+    Attributes:
+        train: data sets, concatenated.
+        val: data set of the figures.
+        boxes: detector results for `val` (COCO results form); None: its ground-truth boxes.
+        cache: keep decoded training images in memory (for small crops).
+        workers: loader processes per training process.
+        augment: training-time variation.
+    """
+
+    train: tuple[Source, ...] = ()
+    val: Source | None = None
+    boxes: Path | None = None
+    cache: bool = False
+    workers: int = Field(2, ge=0)
+    augment: AugmentConfig = AugmentConfig()
+
+
+class TrainConfig(_Strict):
+    """How to learn; the defaults are the official recipe.
+
+    Attributes:
+        epochs: passes over the training set.
+        batch_size: persons per process and step (official: 64 on each of 4 GPUs).
+        passes: "both" (global perceived loss), or one pass alone, which is cheaper: "pruned", "entire".
+        optimizer: "adam" (official), "adamw", or "muon" (orthogonalised steps for matrices, AdamW for the rest).
+        lr, weight_decay: of the optimizer.
+        clip: largest norm of the gradient; 0 for none (official).
+        schedule: "steps" (official: x 0.1 at `milestones`, each one epoch early as in the official code) or "cosine".
+        milestones: epochs, for "steps".
+        warmup_steps: linear start of the learning rate.
+        ema: "official" (momentum from 0.996 to 1 on a half cosine) or a constant momentum in (0, 1).
+        precision: "32" or "bf16" (autocast).
+        init: checkpoint to start from; what fits is taken over, also from 17 to 133 keypoints or another input size.
+        seed: of weights, order and augmentation.
+        accelerator, devices: "auto", "cpu" or "gpu", and how many.
+        validate_every: epochs between figures on `data.val`; 0 never.
+        checkpoint_every: steps between resumable checkpoints (also one after each epoch).
+        log_every: steps between log lines.
+    """
+
+    epochs: int = Field(300, ge=1)
+    batch_size: int = Field(64, ge=2)
+    passes: Literal["both", "pruned", "entire"] = "both"
+    optimizer: Literal["adam", "adamw", "muon"] = "adam"
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(0.0, ge=0)
+    schedule: Literal["steps", "cosine"] = "steps"
+    milestones: tuple[int, ...] = (200, 260)
+    warmup_steps: int = Field(0, ge=0)
+    ema: Literal["official"] | float = "official"
+    precision: Literal["32", "bf16"] = "32"
+    init: Path | None = None
+    seed: int = 42
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(1, ge=1)
+    validate_every: int = Field(5, ge=0)
+    checkpoint_every: int = Field(1000, ge=1)
+    log_every: int = Field(50, ge=1)
+
+
+class Experiment(_Strict):
+    """The whole file; `out` gets checkpoints, logs and the resolved configuration."""
+
+    out: Path
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Experiment:
+    """Read a YAML file and apply `section.key=value` overrides (values are YAML too).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not YAML, an unknown key, a value that is not allowed, an override without "=".
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration at {path}")
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
+    data.setdefault("out", f"runs/{path.stem}")
+    for override in overrides or ():
+        _apply(data, override)
+    try:
+        return Experiment.model_validate(data)
+    except ValidationError as error:
+        raise ValueError(_explain(error, path)) from None
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise ValueError(f"override {override!r} must look like train.lr=0.001")
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise ValueError(f"override {override!r}: {parent!r} is no section")
+    data[leaf] = yaml.safe_load(value)
+
+
+def _explain(error: ValidationError, path: Path) -> str:
+    lines = [f"{path}:"]
+    for problem in error.errors():
+        where = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            section: Any = Experiment
+            for part in problem["loc"][:-1]:
+                section = section.model_fields[part].annotation if part in getattr(section, "model_fields", {}) else section
+            known = f"; known here: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
+            lines.append(f"  unknown key {where!r}{known}")
+        else:
+            lines.append(f"  {where}: {problem['msg']}, got {problem['input']!r}")
+    return "\n".join(lines)
