@@ -86,6 +86,8 @@ def wholebody_truth(shared):
 @pytest.mark.parametrize("seed", range(3))
 def test_body_figures_are_those_of_pycocotools(body_truth, seed):
     results = make_results(body_truth, seed, BODY.sigmas)
+    for result in results[::5]:
+        result["keypoints"][2::3] = [0] * 17  # unlike xtcocotools, pycocotools does not look at these
     assert max(np.bincount([r["image_id"] for r in results])) > 20  # COCO looks at the 20 best
     report = evaluate_coco(body_truth, results, BODY)
     expected = pycocotools_figures(body_truth, results, BODY.sigmas)

@@ -50,8 +50,10 @@ def test_official_results_do_it_all(people):
     assert [r["image_id"] for r in results] == people["image"][kept].tolist()
     np.testing.assert_allclose([r["score"] for r in results], people["kept_score"], rtol=1e-6)
     np.testing.assert_array_equal([r["keypoints"] for r in results], points[kept].reshape(len(kept), -1))
-    everybody = official_results(people["image"], points[..., :2], points[..., 2], **given, nms_threshold=None)
-    assert len(everybody) == 14
+    everybody = official_results(
+        people["image"], points[..., :2], points[..., 2], **given, nms_threshold=None, category_id=3
+    )
+    assert [r["category_id"] for r in everybody] == [3] * 14
 
 
 def test_official_results_of_nobody_and_of_unequal_arrays():

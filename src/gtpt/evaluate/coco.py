@@ -6,7 +6,6 @@ score of the person.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from gtpt._extras import require
+from gtpt.data.coco import WHOLEBODY_LISTS
+from gtpt.data.images import read_json
 from gtpt.evaluate.report import METRICS, UNDEFINED, Protocol, Report
 from gtpt.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 
-WHOLEBODY_FIELDS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")  # COCO-WholeBody's order
 Entry = Mapping[str, Any]
 
 
@@ -35,7 +35,7 @@ def evaluate_coco(
     """Compare results with the ground truth.
 
     Args:
-        annotations: COCO ground truth, a file or its content. The keypoints of a person are one flat list x, y, v of length
+        annotations: COCO ground truth, a file (or "crops.zip/annotations.json") or its content. The keypoints of a person are one flat list x, y, v of length
             3 K, or the five lists of COCO-WholeBody (keypoints, foot_kpts, face_kpts, lefthand_kpts, righthand_kpts).
         results: COCO results, a file or its content: image_id, category_id, score, and keypoints in either form (the third
             number is the keypoint's score). Coordinates are image pixels.
@@ -50,7 +50,7 @@ def evaluate_coco(
         FileNotFoundError: no such file.
         ImportError: faster-coco-eval is missing.
     """
-    truth, found = _load(annotations), _load(results)
+    truth, found = (read_json(s) if isinstance(s, (str, Path)) else s for s in (annotations, results))
     _check_ground_truth(truth, skeleton)
     everybody = _keypoints(truth["annotations"], skeleton, "annotation")
     if not (everybody[..., 2] > 0).any():
@@ -116,13 +116,6 @@ def _mean(a: float, b: float) -> float:
     return sum(defined) / len(defined) if defined else UNDEFINED
 
 
-def _load(source: Any) -> Any:
-    if not isinstance(source, (str, Path)):
-        return source
-    with Path(source).open(encoding="utf-8") as file:
-        return json.load(file)
-
-
 def _images(truth: Mapping[str, Any], image_ids: Iterable[int] | None) -> set[int]:
     known = {image["id"] for image in truth["images"]}
     images = known if image_ids is None else set(image_ids)
@@ -150,7 +143,7 @@ def _keypoints(entries: Sequence[Entry], skeleton: Skeleton, kind: str) -> np.nd
 def _flat(entry: Entry, length: int) -> Sequence[float]:
     if len(entry["keypoints"]) == length:
         return entry["keypoints"]
-    return [value for name in WHOLEBODY_FIELDS for value in entry.get(name, ())]
+    return [value for name in WHOLEBODY_LISTS for value in entry.get(name, ())]
 
 
 def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:

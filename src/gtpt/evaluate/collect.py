@@ -8,10 +8,8 @@ import numpy as np
 
 from gtpt.evaluate.oks import NMS_THRESHOLD, oks_nms, rescore
 
-PERSON = 1  # COCO's category id
 
-
-def official_results(
+def official_results(  # noqa: PLR0913  # the columns of one table
     image_ids: np.ndarray,
     keypoints: np.ndarray,
     raw_scores: np.ndarray,
@@ -20,6 +18,7 @@ def official_results(
     sizes: np.ndarray,
     sigmas: np.ndarray,
     nms_threshold: float | None = NMS_THRESHOLD,
+    category_id: int = 1,
 ) -> list[dict[str, Any]]:
     """Rescoring and OKS NMS per image, as the published figures were made.
 
@@ -31,9 +30,10 @@ def official_results(
         sizes: (N, 2) width, height of the crops in image pixels (official scale * 200); their product is the NMS area.
         sigmas: (K,) `Skeleton.sigmas`.
         nms_threshold: see `oks_nms`; None keeps everybody.
+        category_id: of a person in the ground truth; 1 in COCO.
 
     Returns:
-        COCO results, one dict per kept person: image_id, category_id 1, keypoints (flat x, y, raw score, 3 K long) and
+        COCO results, one dict per kept person: image_id, category_id, keypoints (flat x, y, raw score, 3 K long) and
         score. Images by ascending id, people of an image best first (without NMS: in the given order).
 
     Raises:
@@ -53,4 +53,4 @@ def official_results(
         kept = np.concatenate([i[oks_nms(keypoints[i], scores[i], areas[i], sigmas, nms_threshold)] for i in images])
     flat = np.concatenate([keypoints, raw_scores[..., None]], axis=-1)[kept].reshape(len(kept), 3 * keypoints.shape[1])
     entries = zip(image_ids[kept].tolist(), flat.tolist(), scores[kept].tolist(), strict=True)
-    return [{"image_id": i, "category_id": PERSON, "keypoints": k, "score": s} for i, k, s in entries]
+    return [{"image_id": i, "category_id": category_id, "keypoints": k, "score": s} for i, k, s in entries]
