@@ -35,8 +35,9 @@ def evaluate_coco(
     """Compare results with the ground truth.
 
     Args:
-        annotations: COCO ground truth, a file (or "crops.zip/annotations.json") or its content. The keypoints of a person are one flat list x, y, v of length
-            3 K, or the five lists of COCO-WholeBody (keypoints, foot_kpts, face_kpts, lefthand_kpts, righthand_kpts).
+        annotations: COCO ground truth, a file (also "crops.zip/annotations.json") or its content. The keypoints of a
+            person are one flat list x, y, v of length 3 K, or the five lists of COCO-WholeBody (keypoints, foot_kpts,
+            face_kpts, lefthand_kpts, righthand_kpts).
         results: COCO results, a file or its content: image_id, category_id, score, and keypoints in either form (the third
             number is the keypoint's score). Coordinates are image pixels.
         skeleton: sigmas and parts.
@@ -50,7 +51,8 @@ def evaluate_coco(
         FileNotFoundError: no such file.
         ImportError: faster-coco-eval is missing.
     """
-    truth, found = (read_json(s) if isinstance(s, (str, Path)) else s for s in (annotations, results))
+    truth: Any = read_json(annotations) if isinstance(annotations, (str, Path)) else annotations
+    found: Any = read_json(results) if isinstance(results, (str, Path)) else results
     _check_ground_truth(truth, skeleton)
     everybody = _keypoints(truth["annotations"], skeleton, "annotation")
     if not (everybody[..., 2] > 0).any():
