@@ -77,8 +77,7 @@ def from_dict(data: Mapping[str, Any]) -> dict[str, Any]:
     """
     if missing := sorted({"image_size", "skeleton", "people"} - set(data)):
         raise ValueError(f"poses: missing keys {missing}; see docs/formats.md")
-    reference = data["skeleton"]
-    skeleton = load_skeleton(reference) if isinstance(reference, str) else Skeleton.from_dict(reference)
+    skeleton = _skeleton(data["skeleton"])
     people = data["people"]
     for i, person in enumerate(people):
         if missing := sorted({"id", "box", "score", "keypoints", "raw_scores"} - set(person)):
@@ -101,7 +100,7 @@ def to_coco(poses: Poses, image_id: int, category_id: int = 1) -> list[dict[str,
     """`Poses.to_coco`: one entry of a COCO results file for each person."""
     columns = {
         "bbox": _numbers(np.nan_to_num(xyxy_to_xywh(poses.boxes))),
-        "keypoints": _numbers(_finite_points(poses).reshape(len(poses), -1)),
+        "keypoints": _numbers(_finite_points(poses).reshape(len(poses), 3 * len(poses.skeleton))),
         "score": _numbers(np.nan_to_num(poses.scores)),
     }
     people = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -220,9 +219,19 @@ def _skeleton_reference(skeleton: Skeleton) -> str | dict[str, Any]:
     return skeleton.name if known else skeleton.to_dict()
 
 
+def _skeleton(reference: str | Mapping[str, Any]) -> Skeleton:
+    if not isinstance(reference, str):
+        return Skeleton.from_dict(reference)
+    if reference not in builtin_skeletons():  # never a path: the data may come from a stranger
+        raise ValueError(
+            f"poses: no skeleton {reference!r}: use one of {builtin_skeletons()} or a skeleton in its file form"
+        )
+    return load_skeleton(reference)
+
+
 def _numbers(values: np.ndarray) -> Any:
     """Nested lists of floats whose text is the shortest of the float32; None where not finite."""
-    numbers = values.astype("U32").astype(np.float64).astype(object)
+    numbers = values.astype(np.float32).astype("U32").astype(np.float64).astype(object)
     numbers[~np.isfinite(values)] = None
     return numbers.tolist()
 
@@ -256,5 +265,4 @@ def _midpoint(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _flat(named: Mapping[str, np.ndarray], layout: Sequence[str], people: int) -> list[list[float]]:
     """x, y, score after each other in the order of the layout; zeros for points that the skeleton does not have."""
     missing = np.zeros((people, 3), dtype=np.float32)
-    points = np.stack([named.get(name, missing) for name in layout], axis=1) if layout else np.zeros((people, 0))
-    return _numbers(points.reshape(people, -1))
+    return _numbers(np.concatenate([np.zeros((people, 0)), *(named.get(name, missing) for name in layout)], axis=1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from gtpt.poses import Poses
@@ -63,7 +63,8 @@ class FileWriter(AbstractContextManager["FileWriter"]):
         if kind is None or self.images:
             self.close()
         else:  # an error before the first result: an older file is worth more than an empty one
-            self.file.close()
+            with suppress(OSError), self.file:
+                self.finish()
             self.partial.unlink(missing_ok=True)
 
 
@@ -79,11 +80,11 @@ class RecordWriter(FileWriter):
         self.append(self.head)
 
     def append(self, record: bytes) -> None:
-        """Write a whole record, or nothing of it if the disk is full."""
+        """Write a whole record, or nothing of it if the disk is full or the user interrupts."""
         with explain(self.path):
             try:
                 self._write(record + self.tail)
-            except OSError:
+            except BaseException:
                 self.file.truncate(self._end)
                 self._write(self.tail)
                 raise

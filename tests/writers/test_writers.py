@@ -1,0 +1,271 @@
+"""Every format is read back with the tool that its users have, and equals what was written."""
+
+import csv
+import errno
+import json
+import os
+import sys
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from gtpt import Poses, Skeleton
+from gtpt.writers import FORMATS, open_writer, parquet
+from sample import assert_same, make_poses
+
+FILES = {"jsonl": "r.jsonl", "coco": "r.json", "csv": "r.csv", "npz": "r.npz", "parquet": "r.parquet"}
+FRAMES = [make_poses(n, seed=n) for n in (2, 0, 3)]  # nobody in the second image
+
+
+def write(writer, frames=FRAMES, start=0):
+    for i, poses in enumerate(frames, start):
+        writer.write(poses, frame=i, time=i / 4, name="film, part 1.mp4")
+
+
+def expected_table(frames=FRAMES):
+    tables = [
+        pd.DataFrame({"frame": i, "time": i / 4, "name": "film, part 1.mp4", **poses.to_pandas()})
+        for i, poses in enumerate(frames)
+    ]
+    return pd.concat([t for t in tables if len(t)], ignore_index=True)
+
+
+def assert_same_table(read, expected):
+    assert list(read) == list(expected)
+    for column in read:
+        values = expected[column].to_numpy()
+        np.testing.assert_array_equal(read[column].to_numpy().astype(values.dtype), values, err_msg=column)
+
+
+def test_jsonl(tmp_path):
+    with open_writer(tmp_path / "r.jsonl") as writer:
+        write(writer)
+    header, *lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
+    assert header["format"] == "gtpt-poses" and header["version"] == 1
+    assert [line["frame"] for line in lines] == [0, 1, 2]
+    assert lines[2]["time"] == 0.5 and lines[2]["name"] == "film, part 1.mp4"
+    for line, poses in zip(lines, FRAMES, strict=True):
+        assert_same(Poses.from_dict({**line, "skeleton": header["skeleton"]}), poses)
+
+
+def test_csv(tmp_path):
+    with open_writer(tmp_path / "r.csv") as writer:
+        write(writer)
+    assert_same_table(pd.read_csv(tmp_path / "r.csv"), expected_table())
+
+
+def test_parquet(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 30)
+    with open_writer(tmp_path / "r.parquet") as writer:
+        write(writer)
+    assert pq.ParquetFile(tmp_path / "r.parquet").num_row_groups == 2  # 34 and 51 rows
+    read = pd.read_parquet(tmp_path / "r.parquet")
+    assert_same_table(read, expected_table())
+    assert read["x"].dtype == np.float32 and read["frame"].dtype == np.int64
+
+
+def test_npz(tmp_path):
+    with open_writer(tmp_path / "r.npz") as writer:
+        write(writer)
+    with np.load(tmp_path / "r.npz", allow_pickle=False) as data:
+        assert data["frames"].tolist() == [0, 1, 2] and data["times"].tolist() == [0, 0.25, 0.5]
+        assert data["names"].tolist() == ["film, part 1.mp4"] * 3
+        assert data["joints"].tolist() == list(FRAMES[0].skeleton.keypoints)
+        for i, poses in enumerate(FRAMES):
+            rows = data["person_frames"] == i
+            read = {
+                name: data[name][rows] for name in ("boxes", "scores", "keypoints", "keypoint_scores", "raw_scores", "ids")
+            }
+            skeleton = Skeleton.from_dict(json.loads(str(data["skeleton"])))
+            assert_same(Poses(**read, image_size=tuple(data["image_sizes"][i].tolist()), skeleton=skeleton), poses)
+
+
+def test_coco(tmp_path):
+    with open_writer(tmp_path / "r.json") as writer:
+        write(writer)
+    entries = json.loads((tmp_path / "r.json").read_text())
+    expected = [entry for i, poses in enumerate(FRAMES) for entry in poses.to_coco(i)]
+    assert [{k: v for k, v in e.items() if k != "file_name"} for e in entries] == expected
+    assert {e["file_name"] for e in entries} == {"film, part 1.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("name", "image_id"),
+    [("000000018519.jpg", 18519), ("7.PNG", 7), ("2024.mp4", 5), ("holiday.jpg", 5), ("٣.jpg", 3), ("²2.jpg", 5), ("", 5)],
+)
+def test_coco_image_id(tmp_path, name, image_id):
+    with open_writer(tmp_path / "r.json") as writer:
+        writer.write(FRAMES[0], frame=5, time=0.0, name=name)
+    assert {e["image_id"] for e in json.loads((tmp_path / "r.json").read_text())} == {image_id}
+
+
+@pytest.mark.integration
+def test_coco_evaluates_to_one_on_its_own_ground_truth(shared, tmp_path, capsys):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    truth = COCO(str(shared / "data/coco_sample/annotations/person_keypoints_val2017.json"))
+    with open_writer(tmp_path / "r.coco.json") as writer:
+        for frame, image in enumerate(truth.loadImgs(truth.getImgIds())):
+            people = truth.loadAnns(truth.getAnnIds(imgIds=image["id"], iscrowd=False))
+            people = [p for p in people if p["num_keypoints"]]
+            boxes = np.array([p["bbox"] for p in people]).reshape(-1, 4)
+            points = np.array([p["keypoints"] for p in people]).reshape(-1, 17, 3)
+            poses = make_poses(len(people), image_size=(image["width"], image["height"])).with_(
+                boxes=np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1), keypoints=points[..., :2]
+            )
+            writer.write(poses, frame=frame, time=0.0, name=image["file_name"])
+    results = truth.loadRes(str(tmp_path / "r.coco.json"))
+    evaluation = COCOeval(truth, results, "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == evaluation.stats[5] == 1.0  # AP and AR
+
+
+@pytest.mark.parametrize("kind", [None, "controlnet"])
+def test_openpose_folder(tmp_path, kind):
+    with open_writer(tmp_path / "new" / "film_json", kind) as writer:
+        write(writer)
+    files = sorted((tmp_path / "new" / "film_json").iterdir())
+    assert [f.name for f in files] == [f"film, part 1_{i:012d}_keypoints.json" for i in range(3)]
+    for file, poses in zip(files, FRAMES, strict=True):
+        assert json.loads(file.read_text()) == poses.to_openpose(controlnet=kind is not None)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_the_file_appears_complete_and_at_once(tmp_path, kind):
+    path = tmp_path / "deep" / FILES[kind]
+    writer = open_writer(path)
+    write(writer)
+    assert [p.name for p in path.parent.iterdir()] == [path.name + ".partial"]
+    writer.close()
+    writer.close()  # harmless
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_film_without_frames_and_frames_without_people(tmp_path, kind):
+    path = tmp_path / FILES[kind]
+    readers = {
+        "jsonl": lambda: len(path.read_text().splitlines()[1:]),
+        "coco": lambda: len(json.loads(path.read_text())),
+        "csv": lambda: len(pd.read_csv(path)),
+        "parquet": lambda: len(pd.read_parquet(path)),
+        "npz": lambda: len(np.load(path)["frames"]),
+    }
+    open_writer(path).close()
+    assert readers[kind]() == 0
+    with open_writer(path) as writer:
+        write(writer, [make_poses(0)])
+    assert readers[kind]() == (1 if kind in ("jsonl", "npz") else 0)  # these record an image with nobody
+
+
+def count_frames(path, kind):
+    if kind == "jsonl":
+        return len(path.read_text().splitlines()) - 1
+    if kind == "coco":
+        return len({e["image_id"] for e in json.loads(path.read_text())})
+    if kind == "csv":
+        with path.open(newline="") as file:
+            return len({row["frame"] for row in csv.DictReader(file, strict=True)})
+    return len(np.load(path)["frames"]) if kind == "npz" else pd.read_parquet(path)["frame"].nunique()
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_an_error_keeps_what_is_done(tmp_path, kind):
+    path = tmp_path / FILES[kind]
+    with pytest.raises(KeyboardInterrupt), open_writer(path) as writer:
+        write(writer, [make_poses(2), make_poses(1)])
+        raise KeyboardInterrupt
+    assert count_frames(path, kind) == 2
+    before = path.read_bytes()
+    with pytest.raises(ZeroDivisionError), open_writer(path):
+        raise ZeroDivisionError  # before the first result
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+@pytest.mark.parametrize("kind", ["jsonl", "coco", "csv"])
+def test_a_full_disk_keeps_whole_records(tmp_path, kind):
+    import resource
+
+    path = tmp_path / FILES[kind]
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    written = 0
+    try:
+        with pytest.raises(OSError, match=rf"cannot write the results to .*{path.name}"), open_writer(path) as writer:
+            for written in range(1000):
+                write(writer, [make_poses(2)], start=written)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 3 < written < 100
+    assert count_frames(path, kind) == written
+    assert path.stat().st_size > 10_000
+
+
+def test_a_full_disk_leaves_a_readable_parquet_file(tmp_path, monkeypatch):
+    path = tmp_path / "r.parquet"
+    monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 50)
+    full = parquet.shutil._ntuple_diskusage(10, 10, 0)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)), open_writer(path) as writer:
+        write(writer, [make_poses(3)])
+        monkeypatch.setattr(parquet.shutil, "disk_usage", lambda _: full)
+        write(writer, [make_poses(3)], start=1)
+    assert pd.read_parquet(path)["frame"].unique().tolist() == [0]
+
+
+def test_one_file_has_one_skeleton(tmp_path):
+    with pytest.raises(ValueError, match=r"'coco17' first and then 'coco_wholebody133'"):
+        with open_writer(tmp_path / "r.jsonl") as writer:
+            write(writer, [make_poses(1), make_poses(1, "coco_wholebody133")])
+    assert count_frames(tmp_path / "r.jsonl", "jsonl") == 1
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "coco", "csv", "parquet", "openpose"])
+def test_memory_does_not_grow_with_the_film(tmp_path, kind, monkeypatch):
+    monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 200)
+    poses = make_poses(3)
+    with open_writer(tmp_path / FILES.get(kind, "folder")) as writer:
+        write(writer, [poses] * 20)
+        tracemalloc.start()
+        try:
+            write(writer, [poses] * 100, start=20)
+            growth, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert growth < 60_000  # one frame's table alone has 51 rows of 15 columns, about 20 kB
+
+
+def test_unknown_formats_and_places_that_cannot_be_written(tmp_path):
+    with pytest.raises(ValueError, match=r"no result format for '\.xml': use \.jsonl, \.json, \.csv"):
+        open_writer(tmp_path / "r.xml")
+    with pytest.raises(ValueError, match=r"unknown result format 'xml'.*'openpose'"):
+        open_writer(tmp_path / "r.jsonl", "xml")
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"folder\.csv: there is a folder of that name"):
+        open_writer(tmp_path / "folder.csv", "csv")
+    (tmp_path / "file").touch()
+    for place in ("file/r.jsonl", "file/folder"):
+        with pytest.raises(OSError, match="cannot write the results to"):
+            open_writer(tmp_path / place)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.csv"]
+
+
+def test_the_format_can_go_against_the_extension(tmp_path):
+    with open_writer(tmp_path / "results.txt", "csv") as writer:
+        write(writer)
+    assert_same_table(pd.read_csv(tmp_path / "results.txt"), expected_table())
+    assert set(FILES) < set(FORMATS)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_file_names_of_any_bytes(tmp_path, kind):
+    with open_writer(tmp_path / FILES[kind]) as writer:
+        writer.write(make_poses(1), frame=0, time=0.0, name="caf\udce9.mp4")
+    assert count_frames(tmp_path / FILES[kind], kind) == 1
