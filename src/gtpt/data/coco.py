@@ -78,7 +78,9 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
     rows = [a for a in data["annotations"] if a.get("category_id") == category and is_person(a)]
     for row in rows:
         if row.get("image_id") not in images:
-            raise ValueError(f"{source}: annotation {row.get('id')} belongs to image {row.get('image_id')}, which is not listed")
+            raise ValueError(
+                f"{source}: annotation {row.get('id')} belongs to image {row.get('image_id')}, which is not listed"
+            )
     joints = np.array([joint_list(a, skeleton, source) for a in rows]).reshape(-1, len(skeleton), 3)
     cleaned = [clean_boxes(a["bbox"], (images[a["image_id"]]["width"], images[a["image_id"]]["height"])) for a in rows]
     keep = np.array([ok[0] for _, ok in cleaned], dtype=bool)
@@ -120,7 +122,9 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
 
 def require_coco(data: Any, source: str) -> None:
     """ValueError unless this has the three lists of a COCO file."""
-    if not isinstance(data, Mapping) or not all(isinstance(data.get(k), list) for k in ("images", "annotations", "categories")):
+    if not isinstance(data, Mapping) or not all(
+        isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
+    ):
         raise ValueError(f"{source} is not a COCO file: expected the lists 'images', 'annotations' and 'categories'")
 
 

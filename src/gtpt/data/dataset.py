@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from gtpt.data.coco import Persons
 from gtpt.data.images import FileStore
 from gtpt.geometry import affine_matrices, crop, mirror_crops, transform_points
 from gtpt.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(eq=False)
@@ -75,16 +79,19 @@ class CropDataset:
 
 @dataclass(frozen=True)
 class Collate:
-    """Stack items to a batch of arrays and add the SimCC targets; picklable for loader processes."""
+    """Stack items to a batch of tensors and add the SimCC targets; picklable for loader processes."""
 
     input_size: tuple[int, int]
     split: float
     sigma: float = codec.SIGMA
 
-    def __call__(self, items: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    def __call__(self, items: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
+        import torch  # reading and evaluating data works without it
+
         batch = {key: np.stack([item[key] for item in items]) for key in items[0]}
         x, y, weights = codec.simcc_targets(batch["joints"], batch["visible"], self.input_size, self.split, self.sigma)
-        return {**batch, "target_x": x, "target_y": y, "weight": weights}
+        batch |= {"target_x": x, "target_y": y, "weight": weights}
+        return {key: torch.from_numpy(value) for key, value in batch.items()}
 
 
 @dataclass
@@ -116,7 +123,9 @@ class EpochBatches:
         return -(-self.size // (self.batch_size * self.world))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size) if self.shuffle else np.arange(self.size)
+        order = (
+            np.random.default_rng([self.seed, self.epoch]).permutation(self.size) if self.shuffle else np.arange(self.size)
+        )
         step = self.batch_size * self.world
         for batch in range(self.start, len(self)):
             whole = order[batch * step : (batch + 1) * step]

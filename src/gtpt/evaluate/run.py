@@ -1,0 +1,140 @@
+"""Run a network over a data set and measure it: the official test, with ground-truth or detector boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gtpt import codec
+from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
+from gtpt.data.dataset import CropDataset
+from gtpt.data.images import read_json
+from gtpt.evaluate.coco import evaluate_coco
+from gtpt.evaluate.collect import official_results
+from gtpt.evaluate.report import Protocol, Report
+from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
+
+if TYPE_CHECKING:
+    from gtpt.model.network import GTPT
+
+Crops2SimCC = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+class Estimates(NamedTuple):
+    """Keypoints of N persons: (N, K, 2) float32 image pixels, and (N, K) float32 raw scores."""
+
+    keypoints: np.ndarray
+    raw_scores: np.ndarray
+
+
+def estimate(
+    network: Crops2SimCC,
+    dataset: CropDataset,
+    *,
+    split: float,
+    flip_test: bool = True,
+    batch_size: int = 64,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Estimates:
+    """Poses of every person of a data set.
+
+    Args:
+        network: RGB uint8 crops (B, H, W, 3) to x and y logits.
+        dataset: test-time crops.
+        split: SimCC bins per pixel of the network.
+        flip_test: average the logits with those of the mirrored crops.
+        batch_size: crops per call of `network`.
+        progress: wraps the iterable of batches, e.g. a progress bar.
+    """
+    batches = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
+    joints = len(dataset.skeleton)
+    keypoints, scores = np.zeros((len(dataset), joints, 2), np.float32), np.zeros((len(dataset), joints), np.float32)
+    for batch in progress(batches):
+        items = [dataset[0, i] for i in batch]
+        crops, affine = np.stack([i["crop"] for i in items]), np.stack([i["affine"] for i in items])
+        logits = network(crops)
+        if flip_test:
+            logits = codec.fuse_flip(logits, network(mirror_crops(crops)), dataset.skeleton.flip_index, split)
+        points, scores[batch] = codec.decode(*logits, split)
+        keypoints[batch] = transform_points(points, invert_affine(affine))
+    return Estimates(keypoints, scores)
+
+
+def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
+    """A GTPT module as a function on arrays, on whatever device it is."""
+    import torch
+
+    from gtpt.model.network import normalize
+
+    device = next(net.parameters()).device
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        was_training = net.training
+        net.eval()
+        with torch.inference_mode():
+            x, y = net(normalize(torch.from_numpy(crops).to(device)), keep_rates)
+        net.train(was_training)
+        return x.float().cpu().numpy(), y.float().cpu().numpy()
+
+    return run
+
+
+def evaluate_network(
+    net: GTPT,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    boxes: str | Path | None = None,
+    flip_test: bool = True,
+    keep_rates: Sequence[float] | str | None = None,
+    batch_size: int = 64,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Report:
+    """COCO figures of a network (official protocol: rescoring, OKS NMS, flip test).
+
+    Args:
+        net: with its skeleton.
+        annotations: COCO ground truth, a file or a member of a zip.
+        images: folder or zip of the images.
+        boxes: detections in COCO results form; None uses the ground-truth boxes.
+        flip_test, batch_size, progress: see `estimate`.
+        keep_rates: see `GTPT.forward`; "entire" for the unpruned pass.
+    """
+    if net.skeleton is None:
+        raise ValueError("this network has no skeleton; set net.skeleton")
+    truth, skeleton = read_json(annotations), net.skeleton
+    persons = read_detections(boxes, truth, skeleton) if boxes else read_coco(truth, skeleton)
+    config = net.config
+    dataset = CropDataset(persons, open_stores([images]), skeleton, config.input_size)
+    found = estimate(
+        torch_network(net, keep_rates),
+        dataset,
+        split=config.simcc_split,
+        flip_test=flip_test,
+        batch_size=batch_size,
+        progress=progress,
+    )
+    results = results_of(persons, found, skeleton.sigmas, config.input_size)
+    rates = keep_rates or config.keep_rates
+    protocol = Protocol(
+        network=f"{config.name} {skeleton.name}, keep rates {rates}",
+        boxes=Path(boxes).name if boxes else "ground truth",
+        flip_test=flip_test,
+        input_size=config.input_size,
+    )
+    return evaluate_coco(truth, results, skeleton, protocol=protocol)
+
+
+def results_of(persons: Persons, found: Estimates, sigmas: np.ndarray, input_size: tuple[int, int]) -> list[dict]:
+    """COCO results of estimated persons."""
+    return official_results(
+        persons.image_ids,
+        found.keypoints,
+        found.raw_scores,
+        box_scores=persons.scores,
+        sizes=boxes_to_crops(persons.boxes, input_size[0] / input_size[1])[1],
+        sigmas=sigmas,
+    )

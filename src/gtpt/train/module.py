@@ -1,0 +1,123 @@
+"""The training step as a Lightning module: two passes over one set of visual tokens, averaged weights, exact resume."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import lightning
+import torch
+from torch.utils.data import DataLoader
+
+from gtpt.data.dataset import Collate, CropDataset, EpochBatches
+from gtpt.model.network import GTPT, normalize
+from gtpt.train.config import TrainConfig
+from gtpt.train.loss import LossParts, ema_momentum, global_perceived_loss
+from gtpt.train.optim import make_optimizer
+
+
+class PoseTraining(lightning.LightningModule):
+    """Trains `net` and keeps its average `ema`, which is what is measured and shipped.
+
+    The learning rate and the momentum of the average are functions of the step alone, and the data of (seed, epoch,
+    index) alone, so nothing but weights, optimizer and step count has to survive a kill.
+
+    Args:
+        net: the network.
+        config: the recipe.
+        dataset: training crops; None to load a checkpoint without training.
+    """
+
+    def __init__(self, net: GTPT, config: TrainConfig, dataset: CropDataset | None = None):
+        super().__init__()
+        self.net, self.config, self.dataset = net, config, dataset
+        self.ema = copy.deepcopy(net).requires_grad_(False)
+        self.batches: EpochBatches | None = None
+
+    def train_dataloader(self) -> DataLoader:
+        assert self.dataset is not None
+        world, rank, config = self.trainer.world_size, self.trainer.global_rank, self.config
+        self.batches = EpochBatches(len(self.dataset), config.batch_size, config.seed, True, rank, world)
+        self._seek(self.global_step - self.current_epoch * len(self.batches))
+        workers = self.dataset_workers
+        return DataLoader(
+            self.dataset,
+            batch_sampler=self.batches,
+            collate_fn=Collate(self.net.config.input_size, self.net.config.simcc_split),
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+
+    dataset_workers = 0
+
+    def _seek(self, start: int) -> None:
+        """Let the next pass over the data begin at batch `start` of the current epoch."""
+        assert self.batches is not None
+        self.batches.epoch, self.batches.start = self.current_epoch, max(0, start)
+
+    def on_train_epoch_end(self) -> None:
+        assert self.batches is not None
+        self.batches.epoch, self.batches.start = self.current_epoch + 1, 0
+
+    def training_step(self, batch: dict[str, torch.Tensor], _index: int) -> torch.Tensor:
+        loss = self.losses(batch)
+        self.log("loss", loss.total.detach() * 1000, prog_bar=True)  # KL per bin is small: shown in thousandths
+        self.log_dict({f"loss/{k}": v.detach() * 1000 for k, v in loss._asdict().items() if k != "total"})
+        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        return loss.total
+
+    def losses(self, batch: dict[str, torch.Tensor]) -> LossParts:
+        """Forward pass(es) and loss of a batch of `gtpt.data.dataset.Collate`, on this module's device."""
+        tokens = self.net.embed(normalize(batch["crop"]))
+        passes = self.config.passes
+        entire = self.net.encode(tokens, "entire")[:2] if passes != "pruned" else None
+        pruned = self.net.encode(tokens)[:2] if passes != "entire" else None
+        logits = [None if p is None else (p[0].float(), p[1].float()) for p in (pruned, entire)]
+        targets = (batch["target_x"], batch["target_y"])
+        if logits[0] is None:
+            return global_perceived_loss(logits[1], None, targets, batch["weight"])  # type: ignore[arg-type]
+        return global_perceived_loss(logits[0], logits[1], targets, batch["weight"])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return make_optimizer(self.net, self.config.optimizer, self.config.lr, self.config.weight_decay)
+
+    def on_train_batch_start(self, _batch: Any, _index: int) -> None:
+        assert self.batches is not None
+        rate = learning_rate(self.config, self.global_step, len(self.batches))
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+            group["lr"] = rate
+
+    def on_train_batch_end(self, _outputs: Any, _batch: Any, _index: int) -> None:
+        assert self.batches is not None
+        step = self.global_step - 1  # of the update that was just made
+        if self.config.ema == "official":
+            momentum = ema_momentum(step, self.config.epochs * len(self.batches))
+        else:
+            momentum = min(float(self.config.ema), (step + 1) / (step + 10))  # a young average forgets its random start
+        update_ema(self.ema, self.net, momentum)
+
+
+@torch.no_grad()
+def update_ema(ema: GTPT, net: GTPT, momentum: float) -> None:
+    """ema = momentum * ema + (1 - momentum) * net, for parameters and BatchNorm statistics; counters are copied."""
+    pairs = list(zip(ema.state_dict().values(), net.state_dict().values(), strict=True))
+    averaged = [(a, b) for a, b in pairs if a.is_floating_point()]
+    torch._foreach_lerp_([a for a, _ in averaged], [b for _, b in averaged], 1 - momentum)
+    for a, b in pairs:
+        if not a.is_floating_point():
+            a.copy_(b)
+
+
+def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Of an optimizer step, counted from 0.
+
+    "steps" is the official schedule: the scheduler is stepped at the start of each epoch, so the milestones 200 and 260
+    take effect in epochs 199 and 259 (counted from 0).
+    """
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.schedule == "cosine":
+        progress = step / (config.epochs * steps_per_epoch)
+        return config.lr * warmup * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+    epoch = step // steps_per_epoch
+    return config.lr * warmup * 0.1 ** sum(epoch + 1 >= milestone for milestone in config.milestones)
