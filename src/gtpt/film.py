@@ -1,0 +1,185 @@
+"""Films out: H.264 in an MP4 with the frame times of the source and its sound."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gtpt._extras import require
+from gtpt.sources import film_origin
+
+logger = logging.getLogger(__name__)
+
+TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: the frame rates in use are whole numbers of its ticks
+ENCODERS = ("libx264", "libopenh264")  # not every build of PyAV has x264; else its own choice, such as the system's
+BT709 = 1  # H.264's number of the colour space of HD film, which players expect
+
+
+class FilmWriter:
+    """Write a film frame by frame, in constant memory; use it in a `with` block.
+
+    The film grows in a hidden file beside the target and takes its name when the block ends, also through an exception or
+    Ctrl-C: what was written until then plays. Without a single frame nothing is left.
+
+    Args:
+        path: target, .mp4, .m4v, .mov or .mkv; an existing file is replaced at the end.
+        size: width, height of the frames in pixels; an odd one is padded by one pixel, as H.264 wants even ones.
+        fps: about how many frames per second will come; their times count, this only tunes the encoder.
+        audio_from: film whose sound is copied unchanged, for the span of time that the frames cover. A film without sound
+            or with sound that the target cannot hold gives a silent film.
+
+    Raises:
+        ValueError: another suffix, a size or fps that is not positive.
+        FileNotFoundError: no folder for `path`, or no `audio_from`.
+        ImportError: without the `video` extra.
+    """
+
+    def __init__(self, path: str | Path, size: tuple[int, int], fps: float, audio_from: str | Path | None = None) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in (".mp4", ".m4v", ".mov", ".mkv"):
+            raise ValueError(f"a film must be named .mp4, .m4v, .mov or .mkv, got {self.path.name!r}")
+        if min(size) < 1 or not 0 < fps < math.inf:
+            raise ValueError(f"size and fps of a film must be positive, got {size} and {fps}")
+        if not self.path.parent.is_dir():
+            raise FileNotFoundError(f"no folder {self.path.parent} to write {self.path.name} to")
+        av = require("av", "video")
+        self.size = size
+        self._began: Fraction | None = None
+        self._last = -1
+        self._part = self.path.with_name(f".{self.path.stem}.{uuid.uuid4().hex[:8]}{self.path.suffix}")
+        with ExitStack() as undo:
+            self._audio = _Audio(audio_from) if audio_from is not None else None
+            if self._audio:
+                undo.callback(self._audio.close)
+            self._container = av.open(str(self._part), "w", options={"movflags": "+faststart"})
+            undo.callback(self._part.unlink, missing_ok=True)
+            undo.callback(self._container.close)
+            self._stream = _add_video(self._container, size, fps)
+            if self._audio:
+                self._audio.attach(self._container)
+            undo.pop_all()
+
+    def write(self, image: np.ndarray, time: float) -> None:
+        """Append a frame.
+
+        Args:
+            image: (H, W, 3) uint8 RGB of the writer's size.
+            time: seconds, `Frame.time`; the film begins with the first frame, the others keep their distance from it.
+
+        Raises:
+            ValueError: another shape or dtype, or a time that does not increase.
+        """
+        width, height = self.size
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(f"frames must be uint8 of shape {(height, width, 3)}, got {image.dtype} {image.shape}")
+        began = Fraction(time) if self._began is None else self._began
+        pts = round((Fraction(time) - began) / TIME_BASE)
+        if pts <= self._last:
+            raise ValueError(f"frame times must increase, got {time} s after {float(began + self._last * TIME_BASE)} s")
+        if width % 2 or height % 2:
+            image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        frame = require("av", "video").VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+        frame.pts, frame.time_base = pts, TIME_BASE
+        self._container.mux(self._stream.encode(frame))
+        self._began, self._last = began, pts
+        if self._audio:
+            self._audio.copy_until(began, began + pts * TIME_BASE)
+
+    def __enter__(self) -> FilmWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Finish the film and give it its name; a second call does nothing."""
+        container, self._container = self._container, None
+        if container is None:
+            return
+        with ExitStack() as stack:
+            stack.callback(self._part.unlink, missing_ok=True)
+            if self._audio:
+                stack.callback(self._audio.close)
+            with container:
+                if self._began is not None:
+                    container.mux(self._stream.encode(None))
+            if self._began is not None:
+                os.replace(self._part, self.path)
+
+
+def _add_video(container: Any, size: tuple[int, int], fps: float) -> Any:
+    """A stream of the best encoder there is: 4:2:0 colour, which every player shows, tagged as BT.709."""
+    av = require("av", "video")
+    name = next((n for n in ENCODERS if n in av.codecs_available), "h264")
+    options = {"crf": "20", "preset": "veryfast"} if name == "libx264" else {}
+    stream = container.add_stream(name, rate=Fraction(fps).limit_denominator(1001), options=options)
+    stream.width, stream.height = (side + side % 2 for side in size)
+    stream.pix_fmt = "yuv420p"
+    if name != "libx264":
+        stream.bit_rate = round(size[0] * size[1] * fps / 10)  # these encoders have no constant quality
+    context = stream.codec_context
+    context.time_base = TIME_BASE
+    context.colorspace = context.color_primaries = context.color_trc = context.color_range = BT709
+    return stream
+
+
+class _Audio:
+    """The sound of a film, copied packet by packet behind the picture."""
+
+    def __init__(self, path: str | Path) -> None:
+        av = require("av", "video")
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no film {path} to take the sound from")
+        self._source = av.open(str(path))
+        self._origin = film_origin(self._source)
+        self._packets: Iterator[Any] = iter(())
+        self._waiting: Any = None
+
+    def attach(self, container: Any) -> None:
+        """Give the film an audio stream, if the source has one that the film can hold."""
+        stream = self._source.streams.best("audio")
+        if stream is None:
+            return
+        if stream.codec_context.name not in container.supported_codecs:
+            logger.warning("%s holds no %s sound: the film will be silent", container.name, stream.codec_context.name)
+            return
+        self._container = container
+        self._stream = container.add_stream_from_template(stream)
+        self._packets = self._read(stream)
+
+    def _read(self, stream: Any) -> Iterator[Any]:
+        try:
+            yield from (p for p in self._source.demux(stream) if p.pts is not None)
+        except require("av", "video").error.FFmpegError as error:
+            logger.warning("the sound breaks off: %s", error)
+
+    def copy_until(self, began: Fraction, until: Fraction) -> None:
+        """Copy the sound up to a time of the source, so that a film that breaks off has sound to its end."""
+        while (packet := self._waiting or next(self._packets, None)) is not None:
+            seconds = packet.pts * packet.time_base - self._origin
+            self._waiting = packet if seconds > until else None
+            if self._waiting:
+                return
+            if seconds >= began:
+                shift = round((began + self._origin) / packet.time_base)
+                packet.pts -= shift
+                packet.dts = packet.dts - shift if packet.dts is not None else packet.pts
+                packet.stream = self._stream
+                self._container.mux(packet)
+
+    def close(self) -> None:
+        self._source.close()
