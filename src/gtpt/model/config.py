@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from gtpt.skeleton import KeypointGroup, Skeleton, load_skeleton
@@ -93,7 +94,7 @@ class GTPTConfig:
         """Raise ValueError unless these are four falling rates in (0, 1] that leave each group a visual token."""
         if len(keep_rates) != 4 or not all(0 < r <= 1 for r in keep_rates):
             raise ValueError(f"keep_rates must be four numbers in (0, 1], got {keep_rates}")
-        if any(a < b for a, b in zip(keep_rates, keep_rates[1:], strict=False)):
+        if any(a < b for a, b in pairwise(keep_rates)):
             raise ValueError(f"keep_rates must not rise, pruned patches do not come back: {keep_rates}")
         fine = max(len(g.fine) for g in self.groups)
         for stage, count in enumerate(self.keep_counts(keep_rates)):
