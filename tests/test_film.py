@@ -36,6 +36,7 @@ def film_with_sound(path: Path, codec: str = "aac", seconds: float = 3.0) -> Pat
         video = container.add_stream("libx264", rate=30)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
         audio = container.add_stream(codec, rate=16000, layout="mono")
+        audio.bit_rate = 32_000
         for i in range(round(seconds * 30)):
             container.mux(video.encode(av.VideoFrame.from_ndarray(image(i % 50), format="rgb24")))
         container.mux(video.encode())
