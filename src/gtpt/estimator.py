@@ -1,0 +1,186 @@
+"""Images and boxes in, poses out: `PoseEstimator`, batched over all people of all images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtpt import codec
+from gtpt.calibration import Calibration
+from gtpt.geometry import (
+    affine_matrices,
+    boxes_to_crops,
+    crop,
+    invert_affine,
+    mirror_crops,
+    transform_points,
+    xyxy_to_xywh,
+)
+from gtpt.images import as_rgb
+from gtpt.poses import NO_ID, Poses
+from gtpt.runtime import Engine, open_engine
+from gtpt.skeleton import Skeleton
+
+DEFAULT_WEIGHTS = "gtpt-t-coco17"
+
+
+class PoseEstimator:
+    """Keypoints of people whose boxes are known.
+
+        estimator = PoseEstimator()                      # bundled weights, onnxruntime, CPU
+        poses = estimator(image, boxes)                  # RGB uint8 (H, W, 3) and (N, 4) x1, y1, x2, y2 -> Poses
+        poses = estimator([image, other], [boxes, more]) # one batch over all people of all images -> list of Poses
+
+    Args:
+        weights: registered name or path (*.onnx, *.safetensors, an authors' *.pth).
+        engine: "onnxruntime", "openvino", "torch"; None takes what reads the file.
+        device: "cpu", "cuda", ...; a device that is not there is an error.
+        threads: of the CPU; None leaves the choice to the engine.
+        batch_size: crops per call of the network; more people are split, fewer are not padded.
+        flip_test: average with the mirrored crop: about twice the time for about one AP.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: weights or an engine that cannot be used.
+    """
+
+    def __init__(
+        self,
+        weights: str | Path = DEFAULT_WEIGHTS,
+        *,
+        engine: str | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        batch_size: int = 32,
+        flip_test: bool = False,
+    ):
+        from gtpt.weights import resolve
+
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        path = resolve(weights, format="safetensors" if engine == "torch" else "onnx")
+        self.engine: Engine = open_engine(path, engine, device=device, threads=threads)
+        self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
+        self.calibration = self.engine.info.calibration or Calibration.identity()
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Names and order of the keypoints."""
+        return self.engine.info.skeleton
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Width and height of the crops that the network sees."""
+        return self.engine.info.config.input_size
+
+    def __repr__(self) -> str:
+        width, height = self.input_size
+        return f"PoseEstimator({self.engine.info.config.name}, {self.skeleton.name}, {width}x{height}, {type(self.engine).__name__})"
+
+    def __call__(self, images: Any, boxes: Any, scores: Any = None) -> Any:
+        """Poses of one image, or of several at once.
+
+        Args:
+            images: RGB uint8 (H, W, 3), or a list of them. Grey, RGBA and 16-bit arrays are converted, floats refused.
+            boxes: (N, 4) x1, y1, x2, y2 in pixels of the image (None: the whole image), or a list of them. N = 0 is fine
+                and gives an empty result.
+            scores: (N,) confidence of the boxes in [0, 1], or a list of them; 1 if not given.
+
+        Returns:
+            `Poses` in the order of the boxes, or a list of them.
+
+        Raises:
+            ValueError: an image or a box that cannot be used, named by its position.
+        """
+        if isinstance(images, np.ndarray) and images.ndim <= 3:
+            return self._estimate([images], [boxes], [scores])[0]
+        boxes = [None] * len(images) if boxes is None else boxes
+        scores = [None] * len(images) if scores is None else scores
+        if not len(images) == len(boxes) == len(scores):
+            raise ValueError(
+                f"{len(images)} images, but {len(boxes)} sets of boxes and {len(scores)} of scores: give one per image"
+            )
+        return self._estimate(images, boxes, scores)
+
+    def _estimate(self, images: Sequence[Any], boxes: Sequence[Any], scores: Sequence[Any]) -> list[Poses]:
+        pictures = [as_rgb(image, f"image {i}") for i, image in enumerate(images)]
+        checked = [check_boxes(b, p, f"image {i}") for i, (b, p) in enumerate(zip(boxes, pictures, strict=True))]
+        weights = [check_scores(s, len(b), f"image {i}") for i, (s, b) in enumerate(zip(scores, checked, strict=True))]
+        owner = np.repeat(np.arange(len(pictures)), [len(b) for b in checked])
+        everyone = np.concatenate([*checked, np.zeros((0, 4), np.float32)])
+        centers, sizes = boxes_to_crops(xyxy_to_xywh(everyone), self.input_size[0] / self.input_size[1])
+        matrices = affine_matrices(centers, sizes, self.input_size)
+        joints = len(self.skeleton)
+        points, raw = np.zeros((len(everyone), joints, 2), np.float32), np.zeros((len(everyone), joints), np.float32)
+        for batch in self._batches(len(everyone)):
+            points[batch], raw[batch] = self._run([pictures[i] for i in owner[batch]], matrices[batch])
+        keypoints = transform_points(points, invert_affine(matrices)) if len(everyone) else points
+        ends = np.cumsum([len(b) for b in checked])[:-1]
+        parts = zip(pictures, checked, weights, np.split(keypoints, ends), np.split(raw, ends), strict=True)
+        return [self._poses(*part) for part in parts]
+
+    def _batches(self, count: int) -> Iterator[slice]:
+        return (slice(start, min(start + self.batch_size, count)) for start in range(0, count, self.batch_size))
+
+    def _run(self, pictures: Sequence[np.ndarray], matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Crop pixels (B, K, 2) and raw scores (B, K) of a batch of people."""
+        width, height = self.input_size
+        count = len(pictures)
+        crops = np.zeros((self.engine.batch or count, height, width, 3), np.uint8)  # a fixed batch is filled with black
+        for picture, matrix, out in zip(pictures, matrices, crops, strict=False):
+            crop(picture, matrix, self.input_size, out)
+        logits = self.engine(crops)
+        split = self.engine.info.config.simcc_split
+        if self.flip_test:
+            logits = codec.fuse_flip(logits, self.engine(mirror_crops(crops)), self.skeleton.flip_index, split)
+        return codec.decode(logits[0][:count], logits[1][:count], split)
+
+    def _poses(
+        self, picture: np.ndarray, boxes: np.ndarray, weights: np.ndarray, keypoints: np.ndarray, raw: np.ndarray
+    ) -> Poses:
+        from gtpt.evaluate.oks import rescore
+
+        return Poses(
+            boxes=boxes,
+            scores=rescore(raw, weights) if len(boxes) else weights,
+            keypoints=keypoints,
+            keypoint_scores=self.calibration(raw),
+            raw_scores=raw,
+            ids=np.full(len(boxes), NO_ID),
+            image_size=(picture.shape[1], picture.shape[0]),
+            skeleton=self.skeleton,
+        )
+
+
+def check_boxes(boxes: Any, picture: np.ndarray, where: str) -> np.ndarray:
+    """(N, 4) float32 x1, y1, x2, y2; None means the whole image. ValueError for boxes that no pose can come from."""
+    height, width = picture.shape[:2]
+    if boxes is None:
+        return np.array([[0, 0, width, height]], np.float32)
+    array = np.asarray(boxes, dtype=np.float32)
+    if array.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise ValueError(f"{where}: boxes must be (N, 4) x1, y1, x2, y2, got shape {array.shape}")
+    x1, y1, x2, y2 = array.T
+    for problem, bad in (
+        ("has a value that is not finite", ~np.isfinite(array).all(axis=1)),
+        ("is inverted or empty (x2 must exceed x1 and y2 exceed y1; is it x, y, width, height?)", ~((x2 > x1) & (y2 > y1))),
+        (f"lies outside the {width}x{height} image", (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)),
+    ):
+        if bad.any():
+            i = int(bad.argmax())
+            raise ValueError(f"{where}: box {i} {array[i].tolist()} {problem}")
+    return array
+
+
+def check_scores(scores: Any, count: int, where: str) -> np.ndarray:
+    """(N,) float32 in [0, 1], ones if None."""
+    if scores is None:
+        return np.ones(count, np.float32)
+    array = np.asarray(scores, dtype=np.float32)
+    if array.shape != (count,) or not np.all((array >= 0) & (array <= 1)):
+        raise ValueError(f"{where}: scores must be {count} numbers in [0, 1], got {scores!r}")
+    return array

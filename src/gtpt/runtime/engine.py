@@ -1,0 +1,179 @@
+"""Engines: RGB uint8 crops in, SimCC logits out, whatever runs the network underneath."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from gtpt._extras import require
+from gtpt.calibration import Calibration
+from gtpt.model.config import GTPTConfig
+from gtpt.runtime.session import open_session
+from gtpt.skeleton import Skeleton
+
+EngineName = Literal["onnxruntime", "openvino", "torch"]
+ENGINES: dict[str, tuple[str, ...]] = {  # what each reads
+    "onnxruntime": (".onnx",),
+    "openvino": (".onnx",),
+    "torch": (".safetensors", ".pth", ".pt"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkInfo:
+    """What a weights file says about itself.
+
+    Attributes:
+        config: sizes, input and keep rates.
+        skeleton: names of the K keypoints.
+        calibration: raw score -> probability of being right; None for weights without one.
+        facts: everything else in the header, e.g. figures of the training run.
+    """
+
+    config: GTPTConfig
+    skeleton: Skeleton
+    calibration: Calibration | None
+    facts: dict[str, Any]
+
+    @classmethod
+    def from_header(cls, header: dict[str, Any], source: str) -> NetworkInfo:
+        known = ("config", "skeleton", "calibration")
+        table = header.get("calibration")
+        return cls(
+            GTPTConfig.from_dict(header["config"]),
+            Skeleton.from_dict(header["skeleton"], source),
+            Calibration.from_dict(table) if table else None,
+            {k: v for k, v in header.items() if k not in known},
+        )
+
+
+class Engine(Protocol):
+    """Runs one network. `batch` is the only size it takes, or None for any."""
+
+    info: NetworkInfo
+    batch: int | None
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """RGB uint8 crops (B, H, W, 3) to float32 logits (B, K, W * split), (B, K, H * split)."""
+        ...
+
+
+class OnnxEngine:
+    """A file of `gtpt export` in onnxruntime."""
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
+        self.session = open_session(path, device=device, threads=threads)
+        metadata = self.session.get_modelmeta().custom_metadata_map
+        self.info = read_metadata(metadata, path)
+        self.batch = _fixed_batch(self.session.get_inputs()[0].shape[0])
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return tuple(self.session.run(["x", "y"], {"crops": crops}))
+
+
+class OpenVinoEngine:
+    """The same file in OpenVINO."""
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
+        openvino = require("openvino", "openvino")
+        core = openvino.Core()
+        name = device.upper()
+        if name not in {d.split(".")[0] for d in core.available_devices}:
+            raise ValueError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
+        model = core.read_model(path)
+        info = {"gtpt": model.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(model) else {}
+        self.info = read_metadata(info, path)
+        shape = model.inputs[0].partial_shape
+        self.batch = None if shape[0].is_dynamic else shape[0].get_length()
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self.model = core.compile_model(model, name, options)
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        out = self.model([crops])
+        return out["x"], out["y"]
+
+
+class TorchEngine:
+    """A safetensors file of ours, or an authors' checkpoint, in PyTorch."""
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
+        torch = require("torch", "torch")
+        from gtpt.model import load, load_official
+
+        if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+            raise ValueError(f"PyTorch has no device {device!r} here; use cpu, or install a build of torch for it")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if path.suffix == ".safetensors":
+            from gtpt.model.checkpoint import read_header
+
+            self.info = NetworkInfo.from_header(read_header(path), str(path))
+            self.net = load(path)
+        else:
+            self.net = load_official(path)
+            assert self.net.skeleton is not None
+            self.info = NetworkInfo(self.net.config, self.net.skeleton, None, {})
+        self.net.to(device)
+        self.batch = None
+
+    @cached_property
+    def _run(self) -> Any:
+        from gtpt.evaluate.run import torch_network
+
+        return torch_network(self.net)
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return self._run(crops)
+
+
+def open_engine(path: str | Path, engine: str | None = None, *, device: str = "cpu", threads: int | None = None) -> Engine:
+    """The engine for a weights file.
+
+    Args:
+        path: *.onnx, *.safetensors, or an authors' *.pth.
+        engine: "onnxruntime", "openvino" or "torch"; None takes the first that reads this kind of file.
+        device: "cpu", "cuda", ...; one that is not there is an error, never a silent CPU.
+        threads: of the CPU, None for the engine's own choice.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: no file, an engine that does not read it or is not installed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    if engine is not None and engine not in ENGINES:
+        raise ValueError(f"no engine {engine!r}: choose one of {list(ENGINES)}")
+    fitting = [name for name, suffixes in ENGINES.items() if path.suffix.lower() in suffixes]
+    if not fitting or engine not in (None, *fitting):
+        reads = "; ".join(f"{name} reads {', '.join(suffixes)}" for name, suffixes in ENGINES.items())
+        raise ValueError(f"{path.name} cannot be run by {engine or 'any engine'}: {reads}")
+    makers = {"onnxruntime": OnnxEngine, "openvino": OpenVinoEngine, "torch": TorchEngine}
+    return makers[engine or fitting[0]](path, device=device, threads=threads)
+
+
+def read_metadata(metadata: dict[str, str], path: Path) -> NetworkInfo:
+    """Header of an exported file; ValueError if it is not one that the estimator can run."""
+    if "gtpt" not in metadata:
+        raise ValueError(f"{path} is no GTPT network: expected an ONNX file written by `gtpt export`")
+    header = json.loads(metadata["gtpt"])
+    if (header.get("input"), header.get("output")) != ("uint8", "simcc"):
+        raise ValueError(
+            f"{path} takes {header.get('input')} crops and gives {header.get('output')}; the estimator runs files that take "
+            f"uint8 crops and give simcc logits: export it without --float-input and --decode"
+        )
+    return NetworkInfo.from_header(header, str(path))
+
+
+def _fixed_batch(dimension: Any) -> int | None:
+    return dimension if isinstance(dimension, int) else None
+
+
+def _has_info(model: Any) -> bool:
+    return model.has_rt_info(["framework", "gtpt"])
