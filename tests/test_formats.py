@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtpt import Poses, Skeleton, load_skeleton
-from sample import assert_same, make_poses
+
+from .sample import assert_same, make_poses
 
 HORSE = Skeleton.from_dict(
     {"name": "horse", "keypoints": ["left_eye", "right_eye", "tail"], "edges": [["left_eye", "tail"]]}

@@ -48,7 +48,8 @@ def draw_poses(
     """
     canvas = _rgb(image).copy()
     plan = _plan(poses.skeleton)
-    visible = (poses.keypoint_scores >= threshold) & _drawable(poses.keypoints, canvas)
+    visible = (poses.keypoint_scores >= threshold) & _within(poses.keypoints, canvas, margin=16 * max(canvas.shape))
+    labelled = ids & (poses.ids >= 0) & (visible & _within(poses.keypoints, canvas)).any(axis=1)
     sizes = (poses.boxes[:, 2:] - poses.boxes[:, :2]).max(axis=1, initial=0)
     order = np.argsort(sizes)  # the largest, mostly the nearest, lies on top
     for i in order:
@@ -56,7 +57,7 @@ def draw_poses(
             _draw_box(canvas, poses.boxes[i], _limb_radius(sizes[i]))
         _draw_person(canvas, poses.keypoints[i], visible[i], plan, sizes[i])
     for i in order:
-        if ids and poses.ids[i] >= 0 and visible[i].any():
+        if labelled[i]:
             x, y = _top(poses.keypoints[i, visible[i]])
             y = min(y, poses.boxes[i, 1]) if boxes else y - 0.06 * sizes[i]  # above the box, or the hair
             _draw_label(canvas, str(poses.ids[i]), (x, y), sizes[i])
@@ -225,7 +226,7 @@ def _enlarged(canvas: np.ndarray, points: np.ndarray, margin: float) -> Iterator
     x1, y1 = np.clip(np.ceil(points.max(axis=0) + margin) + 1, 0, limits).astype(int)
     region = canvas[y0:y1, x0:x1]
     scale = int(np.clip(1000 // max(*region.shape, 1), 1, 4))
-    pixels = np.ascontiguousarray(region.repeat(scale, axis=0).repeat(scale, axis=1))
+    pixels = region.repeat(scale, axis=0).repeat(scale, axis=1) if region.size else np.zeros((1, 1, 3), dtype=np.uint8)
     yield _Layer(pixels, (int(x0), int(y0)), scale)
     if region.size:
         region[:] = cv2.resize(pixels, region.shape[1::-1], interpolation=cv2.INTER_AREA)  # undoes repeat exactly
@@ -250,7 +251,7 @@ def _top(points: np.ndarray) -> tuple[float, float]:
 
 def _draw_label(canvas: np.ndarray, text: str, anchor: tuple[float, float], size: float) -> None:
     """White on a dark pill above the anchor, moved so that all of it is inside the image."""
-    height = float(np.clip(0.04 * size, 9, 22))
+    height = float(np.clip(0.04 * size, 9, max(22, 0.02 * len(canvas))))
     radius = 0.85 * height
     straight = max(_text_width(text, height) / 2 - 0.25 * height, 0)  # half the pill without its round ends
     low = np.array([straight + radius, radius])
@@ -261,13 +262,17 @@ def _draw_label(canvas: np.ndarray, text: str, anchor: tuple[float, float], size
 
 
 def _text_width(text: str, height: float) -> int:
-    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, height / 22, 1)[0][0]
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, height / 22, _stroke(height))[0][0]
 
 
 def _draw_text(canvas: np.ndarray, text: str, at: tuple[float, float], height: float, color: Color) -> None:
     """Text with capitals `height` pixels high, centred on x, its base line on y."""
     origin = (round(at[0] - _text_width(text, height) / 2), round(at[1]))
-    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, height / 22, color, 1, cv2.LINE_AA)
+    cv2.putText(canvas, text, origin, cv2.FONT_HERSHEY_SIMPLEX, height / 22, color, _stroke(height), cv2.LINE_AA)
+
+
+def _stroke(height: float) -> int:
+    return max(1, round(height / 16))
 
 
 _TILE = 360  # height of a tile on the sheet of patches
@@ -286,7 +291,7 @@ def _stage_title(name: str) -> str:
 def _check_stage(title: str, groups: Sequence[np.ndarray], count: int, grid: tuple[int, int]) -> None:
     if len(groups) not in (1, count):
         raise ValueError(
-            f"kept patches of {title!r}: one array for all or one for each of {count} groups, got {len(groups)}"
+            f"kept patches of {title!r}: one array for all or one for each of {count} groups, not {len(groups)}"
         )
     patches = grid[0] * grid[1]
     for ids in groups:
@@ -302,7 +307,7 @@ def _enlarge(crop: np.ndarray) -> np.ndarray:
 def _tile_with_pose(crop: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     tile = _enlarge(crop)
     points = (keypoints[:, :2] + 0.5) * (_TILE / len(crop)) - 0.5
-    visible = (keypoints[:, 2] >= VISIBLE) & _drawable(points, tile)
+    visible = (keypoints[:, 2] >= VISIBLE) & _within(points, tile, margin=_TILE)
     _draw_person(tile, points, visible, _plan(skeleton), 0.8 * _TILE)
     return tile
 
@@ -348,9 +353,11 @@ def _sheet(columns: Sequence[tuple[str, Sequence[_Tile]]], names: Sequence[str])
     return sheet
 
 
-def _drawable(points: np.ndarray, canvas: np.ndarray) -> np.ndarray:
-    """(..., K) bool: finite, and not so far outside that OpenCV's integers overflow."""
-    return (np.abs(np.nan_to_num(points, nan=np.inf)) < 16 * max(canvas.shape)).all(axis=-1)
+def _within(points: np.ndarray, canvas: np.ndarray, margin: float = 0.0) -> np.ndarray:
+    """(...) bool for (..., 2) points: in the image or at most a margin outside; far away OpenCV's integers overflow."""
+    with np.errstate(invalid="ignore"):  # NaN is nowhere
+        inside = (points >= -0.5 - margin) & (points < np.array(canvas.shape[1::-1]) - 0.5 + margin)
+    return np.asarray(inside.all(axis=-1))
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:

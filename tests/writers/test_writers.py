@@ -14,7 +14,8 @@ import pytest
 
 from gtpt import Poses, Skeleton
 from gtpt.writers import FORMATS, open_writer, parquet
-from sample import assert_same, make_poses
+
+from ..sample import assert_same, make_poses
 
 FILES = {"jsonl": "r.jsonl", "coco": "r.json", "csv": "r.csv", "npz": "r.npz", "parquet": "r.parquet"}
 FRAMES = [make_poses(n, seed=n) for n in (2, 0, 3)]  # nobody in the second image

@@ -30,4 +30,4 @@ def image_id(name: str, frame: int) -> int:
     """The number that names the photo, as COCO's files are named; for a film or any other name the number of the frame."""
     is_photo = (mimetypes.guess_type(name, strict=False)[0] or "").startswith("image/")
     stem = Path(name).stem
-    return int(stem) if is_photo and stem.isdecimal() else frame
+    return int(stem if is_photo and stem.isdecimal() else frame)

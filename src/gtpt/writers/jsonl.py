@@ -12,7 +12,7 @@ VERSION = 1
 class JSONLWriter(RecordWriter):
     def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
         self.check(poses)
-        lines = [{"frame": frame, "time": time, "name": name, **formats.image_dict(poses)}]
+        lines = [{"frame": int(frame), "time": float(time), "name": name, **formats.image_dict(poses)}]
         if not self.images:
             lines.insert(0, {"format": "gtpt-poses", "version": VERSION, "skeleton": poses.skeleton.to_dict()})
         self.append("".join(f"{formats.to_json_text(line)}\n" for line in lines).encode())
