@@ -1,6 +1,8 @@
+import doctest
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import hypothesis.extra.numpy as hnp
 import numpy as np
@@ -236,3 +238,11 @@ def test_importing_gtpt_loads_nothing_heavy():
     heavy = "{'torch', 'onnxruntime', 'pandas', 'pyarrow', 'supervision'}"
     code = f"import sys, gtpt, gtpt.writers, gtpt.draw; print({heavy} & set(sys.modules) or 'none')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "none"
+
+
+def test_the_examples_in_the_documentation(tmp_path, monkeypatch):
+    page = Path(__file__).parents[1] / "docs" / "formats.md"
+    monkeypatch.chdir(tmp_path)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    failed, attempted = doctest.testfile(str(page), module_relative=False, optionflags=flags, encoding="utf-8")
+    assert attempted > 20 and not failed
