@@ -76,8 +76,8 @@ class PoseEstimator:
         return self.engine.info.config.input_size
 
     def __repr__(self) -> str:
-        width, height = self.input_size
-        return f"PoseEstimator({self.engine.info.config.name}, {self.skeleton.name}, {width}x{height}, {type(self.engine).__name__})"
+        (width, height), name = self.input_size, self.engine.info.config.name
+        return f"PoseEstimator({name}, {self.skeleton.name}, {width}x{height}, {type(self.engine).__name__})"
 
     def __call__(self, images: Any, boxes: Any, scores: Any = None) -> Any:
         """Poses of one image, or of several at once.

@@ -24,7 +24,18 @@ _HOME = {
     "save": "checkpoint",
     "to_official_state": "official",
 }
-__all__ = list(_HOME)
+__all__ = [
+    "GTPT",
+    "Explained",
+    "GTPTConfig",
+    "build",
+    "load",
+    "load_official",
+    "make_config",
+    "normalize",
+    "save",
+    "to_official_state",
+]
 
 
 def __getattr__(name: str) -> Any:

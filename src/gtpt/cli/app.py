@@ -1,0 +1,69 @@
+"""The application, its exit codes and how errors are shown."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+
+import typer
+
+import gtpt
+from gtpt.cli.convert import convert
+from gtpt.cli.data import check
+from gtpt.cli.export import export
+from gtpt.cli.info import info
+from gtpt.cli.measure import benchmark
+from gtpt.cli.predict import predict
+from gtpt.cli.train import test, train
+from gtpt.cli.weights import app as weights
+
+OK, FAILED, PARTLY, INTERRUPTED = 0, 1, 3, 130  # 2 is a usage error
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="GTPT: efficient human pose estimation.\n\nExit codes: 0 all done, 1 failed, 2 wrong usage, 3 done but something was "
+    "skipped, 130 interrupted (what was done is kept).",
+)
+app.command()(predict)
+app.command()(train)
+app.command()(test)
+app.command()(convert)
+app.command()(export)
+app.command()(info)
+app.command()(benchmark)
+data = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
+data.command()(check)
+app.add_typer(data, name="data")
+app.add_typer(weights, name="weights")
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show what happens inside."),
+) -> None:
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    if version:
+        typer.echo(gtpt.__version__)
+        raise typer.Exit
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line; errors that a user can mend are one message on stderr, without a traceback.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+    """
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="gtpt")
+    except (FileNotFoundError, ValueError, ImportError, OSError, MemoryError) as error:
+        if logging.getLogger().isEnabledFor(logging.INFO):
+            raise
+        typer.secho(f"gtpt: {error or type(error).__name__}", fg="red", err=True)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        typer.secho("gtpt: interrupted; what was done is kept", fg="red", err=True)
+        sys.exit(INTERRUPTED)

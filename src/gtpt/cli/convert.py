@@ -1,0 +1,33 @@
+"""`gtpt convert`: checkpoints from the authors' form to ours and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def convert(
+    source: Path = typer.Argument(help="An authors' *.pth, or one of our *.safetensors."),
+    target: Path = typer.Argument(help="*.safetensors (ours) or *.pth (theirs)."),
+    branch: str = typer.Option("ema", help="Which weights of an authors' file: ema (averaged, tested) or live."),
+) -> None:
+    """Convert a checkpoint; the variant is inferred from the tensors.
+
+    Ours keep the configuration and the skeleton in the header. Written as *.pth, both branches of the authors' file get
+    the same weights.
+    """
+    from gtpt._extras import require
+
+    torch = require("torch", "torch")
+    from gtpt.model import load, load_official, save, to_official_state
+    from gtpt.model.checkpoint import replace_atomically
+
+    if {source.suffix, target.suffix} - {".safetensors", ".pth", ".pt"}:
+        raise ValueError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
+    model = load(source) if source.suffix == ".safetensors" else load_official(source, branch)  # type: ignore[arg-type]
+    if target.suffix == ".safetensors":
+        save(model, target)
+    else:
+        replace_atomically(target, lambda path: torch.save(to_official_state(model), path))
+    typer.echo(f"{target}: {model.config.name} {model.skeleton.name}")  # type: ignore[union-attr]

@@ -1,0 +1,28 @@
+"""`gtpt data check`: find what is wrong with a data set before a long run does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def check(
+    cfg: Path = typer.Option(..., "--cfg", help="Experiment file (YAML)."),
+    overrides: list[str] = typer.Argument(None, metavar="[KEY=VALUE]...", help="Changes to it, e.g. data.val=null."),
+    decode: bool = typer.Option(True, help="Read every image; --no-decode only looks whether it exists."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Missing and unreadable images, boxes outside, wrong keypoints and categories, duplicate ids.
+
+    Exit code 3 if something was found that training would skip or stumble over.
+    """
+    from gtpt.cli.progress import progress_bar
+    from gtpt.data.check import check_experiment
+    from gtpt.train.config import load_experiment
+
+    with progress_bar("images", quiet=as_json) as progress:
+        report = check_experiment(load_experiment(cfg, overrides), decode=decode, progress=progress)
+    typer.echo(report.to_json() if as_json else str(report))
+    if report.findings:
+        raise typer.Exit(3)

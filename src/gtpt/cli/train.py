@@ -1,0 +1,79 @@
+"""`gtpt train` and `gtpt test`: one experiment file, one command each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+CFG = typer.Option(..., "--cfg", help="Experiment file (YAML), e.g. configs/coco/gtpt_t_256x192.yaml.")
+OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...", help="Changes to it, e.g. train.lr=0.0005.")
+
+
+def train(
+    cfg: Path = CFG,
+    overrides: list[str] = OVERRIDES,
+    quiet: bool = typer.Option(False, "--quiet", help="No progress bar."),
+) -> None:
+    """Train, or resume a run that was stopped or killed: the same command goes on where it was.
+
+    The folder `out` of the experiment gets last.ckpt (resumable), best.safetensors, final.safetensors, logs for
+    TensorBoard and as CSV, validation.jsonl and the resolved config.yaml.
+    """
+    import logging
+
+    from gtpt._extras import require
+    from gtpt.train.config import load_experiment
+
+    require("lightning", "train")
+    from gtpt.train.run import train as run
+
+    logging.getLogger("gtpt").setLevel(logging.INFO)
+    typer.echo(run(load_experiment(cfg, overrides), progress=not quiet))
+
+
+def test(
+    cfg: Path = CFG,
+    overrides: list[str] = OVERRIDES,
+    checkpoint: Path = typer.Option(..., "--checkpoint", help="*.safetensors, or an authors' *.pth."),
+    branch: str = typer.Option("ema", help="Of an authors' file: ema or live."),
+    flip: bool = typer.Option(True, help="Average with the mirrored crops."),
+    entire: bool = typer.Option(False, "--entire", help="Without pruning."),
+    batch_size: int = typer.Option(64, min=1, help="Crops at once."),
+    device: str = typer.Option("cpu", help="cpu or cuda."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Measure a checkpoint on the validation data of an experiment (official protocol), per part for whole-body.
+
+    The boxes are those of data.boxes (detector results), or the ground truth's if there is none; the report says which.
+    """
+    import json
+
+    from gtpt._extras import require
+
+    torch = require("torch", "torch")
+    require("faster_coco_eval", "eval")
+    from gtpt.cli.progress import progress_bar
+    from gtpt.evaluate.run import evaluate_network
+    from gtpt.model import load, load_official
+    from gtpt.train.config import load_experiment
+
+    data = load_experiment(cfg, overrides).data
+    if data.val is None:
+        raise ValueError(f"{cfg} names no validation data: set data.val to {{annotations, images}}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda, but PyTorch sees no GPU")
+    official = checkpoint.suffix in (".pth", ".pt")
+    net = load_official(checkpoint, branch) if official else load(checkpoint)  # type: ignore[arg-type]
+    with progress_bar("batches", quiet=as_json) as progress:
+        report = evaluate_network(
+            net.to(device),
+            data.val.annotations,
+            data.val.images,
+            boxes=data.boxes,
+            flip_test=flip,
+            keep_rates="entire" if entire else None,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    typer.echo(json.dumps(report.to_dict()) if as_json else str(report))

@@ -1,0 +1,127 @@
+"""From frames to people over time: detect, pose, track, smooth. One generator, constant memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from gtpt.estimator import PoseEstimator
+from gtpt.poses import Poses
+from gtpt.sources import Frame
+
+if TYPE_CHECKING:
+    from gtpt.detect import Detector
+
+RIGHT = 0.3  # calibrated score from which a keypoint helps to place the next box
+
+
+class _Update(Protocol):
+    def update(self, poses: Poses, time: float) -> Poses: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One frame and the people in it."""
+
+    frame: Frame
+    poses: Poses
+
+
+class Pipeline:
+    """People of every frame of a source.
+
+        pipeline = Pipeline(PoseEstimator(), make_detector("yolox-nano"), tracker=Tracker(skeleton))
+        for result in pipeline(open_source("film.mp4")):
+            print(result.frame.time, result.poses.ids)
+
+    Args:
+        estimator: boxes to poses.
+        detector: images to boxes.
+        tracker: gives ids; None leaves them at -1.
+        smoother: calms keypoints over time; needs a tracker.
+        detect_every: run the detector on every n-th frame only; in between, each person's box comes from the pose
+            before. Newcomers wait for the next detection.
+        refine: estimate twice, the second time in the box that the first pose spans: for detectors that give no tight
+            box, such as the whole image.
+        frames_at_once: frames whose people are detected and estimated together (1 if `detect_every` is more than 1).
+        min_score: people with a lower mean calibrated keypoint score are dropped.
+
+    Raises:
+        ValueError: settings that do not go together.
+    """
+
+    def __init__(
+        self,
+        estimator: PoseEstimator,
+        detector: Detector,
+        *,
+        tracker: _Update | None = None,
+        smoother: _Update | None = None,
+        detect_every: int = 1,
+        refine: bool = False,
+        frames_at_once: int = 8,
+        min_score: float = 0.0,
+    ):
+        if detect_every < 1 or frames_at_once < 1:
+            raise ValueError(f"detect_every and frames_at_once must be at least 1, got {detect_every} and {frames_at_once}")
+        if smoother is not None and tracker is None:
+            raise ValueError("smoothing needs to know who is who: give a tracker too")
+        if not 0 <= min_score <= 1:
+            raise ValueError(f"min_score must be in [0, 1], got {min_score}")
+        self.estimator, self.detector, self.tracker, self.smoother = estimator, detector, tracker, smoother
+        self.detect_every, self.refine, self.min_score = detect_every, refine, min_score
+        self.frames_at_once = frames_at_once if detect_every == 1 else 1
+
+    def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
+        """Results in the order of the frames, as soon as they are known."""
+        stream, number = iter(frames), 0
+        boxes: list[np.ndarray] | None = None
+        while chunk := list(islice(stream, self.frames_at_once)):
+            detect = boxes is None or number % self.detect_every == 0
+            estimated = self._estimate(chunk, None if detect else boxes)
+            number += len(chunk)
+            for frame, poses in zip(chunk, estimated, strict=True):
+                yield Result(frame, self._follow(poses, frame.time))
+            boxes = [boxes_from_poses(estimated[-1])] if self.detect_every > 1 else None
+
+    def _estimate(self, chunk: list[Frame], boxes: list[np.ndarray] | None) -> list[Poses]:
+        images = [frame.image for frame in chunk]
+        scores: list[Any] | None = None
+        if boxes is None:
+            found = self.detector(images)
+            boxes, scores = [d.boxes for d in found], [d.scores for d in found]
+        estimated = self.estimator(images, boxes, scores)
+        if self.refine:
+            estimated = self.estimator(images, [boxes_from_poses(p) for p in estimated])
+        return [p[p.keypoint_scores.mean(axis=1) >= self.min_score] if len(p) else p for p in estimated]
+
+    def _follow(self, poses: Poses, time: float) -> Poses:
+        if self.tracker is not None:
+            poses = self.tracker.update(poses, time)
+        return self.smoother.update(poses, time) if self.smoother is not None else poses
+
+
+def boxes_from_poses(poses: Poses, margin: float = 0.15) -> np.ndarray:
+    """Boxes that poses span, (N, 4) float32 x1, y1, x2, y2 clipped to the image.
+
+    Args:
+        poses: of one image. Keypoints with a calibrated score below 0.3 do not count, and a person with fewer than four
+            that do keeps the box it was estimated in.
+        margin: added on each side, as a share of the box: joints lie inside the body's outline.
+    """
+    width, height = poses.image_size
+    sure = poses.keypoint_scores >= RIGHT
+    low = np.where(sure[..., None], poses.keypoints, np.inf).min(axis=1, initial=np.inf)
+    high = np.where(sure[..., None], poses.keypoints, -np.inf).max(axis=1, initial=-np.inf)
+    known = sure.sum(axis=1) >= 4
+    low, high = np.where(known[:, None], low, 0), np.where(known[:, None], high, 1)
+    pad = (high - low) * margin
+    spanned = np.concatenate([low - pad, high + pad], axis=1)
+    boxes = np.where(known[:, None], spanned, poses.boxes)
+    clipped = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
+    usable = ((clipped[:, 2:] - clipped[:, :2]) >= 2).all(axis=1)
+    return np.where(usable[:, None], clipped, poses.boxes)
