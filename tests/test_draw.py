@@ -171,6 +171,11 @@ def test_tiny_images(size):
     assert draw_poses(image, poses, boxes=True).shape == image.shape
 
 
+def test_a_box_that_is_not_finite():
+    poses = standing(boxes=[[np.nan] * 4], ids=[1])
+    assert pixel(draw_poses(GREY, poses, boxes=True), poses, "left_elbow") == LEFT
+
+
 def test_half_outside():
     poses = standing(at=(0, 250), ids=[1])
     picture = draw_poses(GREY, poses, boxes=True)
@@ -250,6 +255,8 @@ def test_kept_patches_that_do_not_fit():
         draw_kept_patches(crop, {"coarse3": [np.array([[3, 256]])]}, load_skeleton("coco17"))
     with pytest.raises(ValueError, match="one for each of 3 groups, not 2"):
         draw_kept_patches(crop, {"entry": [np.array([[3]])] * 2}, load_skeleton("coco17"))
+    with pytest.raises(ValueError, match=r"a \(1, n\) array for 1 crops, got \(2, 1\)"):
+        draw_kept_patches(crop, {"coarse3": [np.array([[3], [4]])]}, load_skeleton("coco17"))
 
 
 @pytest.mark.integration

@@ -50,7 +50,7 @@ def draw_poses(
     plan = _plan(poses.skeleton)
     visible = (poses.keypoint_scores >= threshold) & _within(poses.keypoints, canvas, margin=16 * max(canvas.shape))
     labelled = ids & (poses.ids >= 0) & (visible & _within(poses.keypoints, canvas)).any(axis=1)
-    sizes = (poses.boxes[:, 2:] - poses.boxes[:, :2]).max(axis=1, initial=0)
+    sizes = np.nan_to_num(poses.boxes[:, 2:] - poses.boxes[:, :2]).max(axis=1, initial=0)
     order = np.argsort(sizes)  # the largest, mostly the nearest, lies on top
     for i in order:
         if boxes:
@@ -86,14 +86,14 @@ def draw_kept_patches(
         (H, W, 3) uint8 RGB, a sheet for each person, one below the other.
 
     Raises:
-        ValueError: crops that are not uint8 RGB, ids outside the grid, a number of groups that the skeleton does not have.
+        ValueError: crops that are not uint8 RGB, ids outside the grid, another number of groups or of people.
     """
-    crops = crops[None] if crops.ndim == 3 else crops
+    crops = np.asarray(crops)[None] if np.ndim(crops) == 3 else np.asarray(crops)
     poses = None if keypoints is None else np.asarray(keypoints).reshape(len(crops), len(skeleton), 3)
     stages = {"all patches": [np.tile(np.arange(grid[0] * grid[1]), (len(crops), 1))]}
     stages |= {_stage_title(name): [np.asarray(ids) for ids in groups] for name, groups in kept.items()}
     for title, groups in stages.items():
-        _check_stage(title, groups, len(skeleton.groups), grid)
+        _check_stage(title, groups, (len(skeleton.groups), len(crops)), grid)
     sheets = []
     for i, crop in enumerate(crops):
         first = [] if poses is None else [("pose", [(_tile_with_pose(crop, poses[i], skeleton), "")])]
@@ -288,15 +288,17 @@ def _stage_title(name: str) -> str:
     return "entering the groups" if name == "entry" else name
 
 
-def _check_stage(title: str, groups: Sequence[np.ndarray], count: int, grid: tuple[int, int]) -> None:
+def _check_stage(title: str, groups: Sequence[np.ndarray], counts: tuple[int, int], grid: tuple[int, int]) -> None:
+    (count, people), patches = counts, grid[0] * grid[1]
     if len(groups) not in (1, count):
-        raise ValueError(
-            f"kept patches of {title!r}: one array for all or one for each of {count} groups, not {len(groups)}"
-        )
-    patches = grid[0] * grid[1]
+        raise ValueError(f"kept patches {title!r}: one array for all or one for each of {count} groups, not {len(groups)}")
     for ids in groups:
+        if ids.ndim != 2 or len(ids) != people:
+            raise ValueError(
+                f"kept patches {title!r}: ids must be a ({people}, n) array for {people} crops, got {ids.shape}"
+            )
         if ids.size and not 0 <= ids.min() <= ids.max() < patches:
-            raise ValueError(f"kept patches of {title!r}: ids must be in 0..{patches - 1}, got {ids.min()}..{ids.max()}")
+            raise ValueError(f"kept patches {title!r}: ids must be in 0..{patches - 1}, got {ids.min()}..{ids.max()}")
 
 
 def _enlarge(crop: np.ndarray) -> np.ndarray:
