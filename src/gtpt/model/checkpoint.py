@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,12 +58,13 @@ def load(path: str | Path) -> GTPT:
     from safetensors.torch import load_file
 
     header = read_header(path)
-    model = GTPT(GTPTConfig.from_dict(header["config"]), Skeleton.from_dict(header["skeleton"], str(path)))
     try:
-        tensors = load_file(path)
-        model.load_state_dict(
-            {k: v.to(model.state_dict()[k].dtype) if k in model.state_dict() else v for k, v in tensors.items()}
-        )
+        config = GTPTConfig.from_dict(header["config"])
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"{path} has a header of another version of gtpt: {error}; update gtpt") from error
+    model = GTPT(config, Skeleton.from_dict(header["skeleton"], str(path)))
+    try:
+        model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path} does not fit its own header: {error}") from error
     return model.eval()
@@ -91,15 +91,22 @@ def read_header(path: str | Path) -> dict[str, Any]:
 
 
 def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file in the same folder, then move it over `path` in one step."""
+    """Let `write` fill a temporary file in the same folder, then move it over `path` in one step.
+
+    Raises:
+        OSError: no space, no permission; what was at `path` is untouched.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the user's umask wants it; safetensors would make it private
         write(temporary)
-        with temporary.open("rb") as file:
+        temporary.chmod(mode)
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except Exception as error:
+        raise OSError(f"could not write {path}: {error}; an older file there is as it was") from error
     finally:
         temporary.unlink(missing_ok=True)

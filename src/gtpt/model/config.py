@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -39,7 +40,8 @@ class GTPTConfig:
         patch: rows, columns of the stem's output (stride 4) that make one visual token.
 
     Raises:
-        ValueError: an input size that the stem and the patches do not divide, keep rates that leave no visual token.
+        ValueError: an input size that the stem and the patches do not divide, keep rates that leave no visual token, or
+            widths and depths that do not divide.
     """
 
     name: str
@@ -57,6 +59,17 @@ class GTPTConfig:
     patch: tuple[int, int] = (4, 3)
 
     def __post_init__(self) -> None:
+        if self.stem not in ("plain", "pyramid"):
+            raise ValueError(f"stem must be 'plain' or 'pyramid', got {self.stem!r}")
+        if self.dim % self.heads or self.dim % 4:
+            raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}, and of 4 for sines and cosines")
+        if any(depth < 2 or depth % 2 for depth in (self.coarse_layers, self.group_layers)):
+            raise ValueError(
+                f"coarse_layers={self.coarse_layers} and group_layers={self.group_layers} must be even and at least 2: "
+                f"the keep rate changes in the middle of each"
+            )
+        if self.simcc_split <= 0:
+            raise ValueError(f"simcc_split must be positive, got {self.simcc_split}")
         width, height = self.input_size
         rows, columns = self.patch
         step = (48, 16) if self.stem == "pyramid" else (4 * columns, 4 * rows)
@@ -100,9 +113,10 @@ class GTPTConfig:
         for stage, count in enumerate(self.keep_counts(keep_rates)):
             needed = fine + 1 if stage >= 2 else 1
             if count < needed:
+                least = math.ceil(1000 * needed / self.num_patches) / 1000
                 raise ValueError(
                     f"keep_rates[{stage}]={keep_rates[stage]} keeps {count} of {self.num_patches} patches, but a group has "
-                    f"{fine} fine keypoints and needs at least {needed}: use a rate of {needed / self.num_patches:.3f} or more"
+                    f"{fine} fine keypoints and needs at least {needed}: use a rate of {least:g} or more"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -134,9 +148,6 @@ def make_config(name: str, skeleton: str | Skeleton = "coco17", **changes: Any) 
         raise ValueError(f"no GTPT size {name!r}: choose one of {list(SIZES)}")
     groups = load_skeleton(skeleton).groups
     keep_rates = WHOLEBODY_KEEP_RATES if any(g.parts for g in groups) else BODY_KEEP_RATES
-    config = GTPTConfig(name, groups, keep_rates, **SIZES[name]) if not changes else None
-    if config is not None:
-        return config
     unknown = set(changes) - set(GTPTConfig.__dataclass_fields__)
     if unknown:
         raise ValueError(f"unknown GTPTConfig fields {sorted(unknown)}; known: {list(GTPTConfig.__dataclass_fields__)}")

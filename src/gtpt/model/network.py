@@ -225,7 +225,7 @@ class GTPT(nn.Module):
         return torch.cat([self.part_token, self.keypoint_token], dim=1)
 
     def _split_groups(self, person: Stream, logits: Tensor, count: int, kept: dict) -> list[Stream]:
-        """Section 3.3: each group gets its own gated copy of the patches and prunes it; parts unfold into fine keypoints."""
+        """Section 3.3: each group gets a gated copy of the patches and prunes it; parts unfold into fine keypoints."""
         gates = self.group_gate(person.image).chunk(len(self.config.groups), dim=2)  # G x (B, N, D)
         streams = []
         part, joint, fine = 0, self.config.num_parts, 0  # next row of the side tokens, next fine keypoint token

@@ -12,8 +12,9 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,7 +83,8 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_numpy_scalars()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors and plain values and was not loaded, since that could run code of a stranger; "
@@ -95,6 +97,13 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path} holds no state dict: expected names with tensors, flat or under 'state_dict'")
     return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def _numpy_scalars() -> list[Any]:
+    """What the pickle of a NumPy number refers to, in old and new NumPy: `checkpoint.pth` keeps its AP as one."""
+    build = np.float64(0).__reduce__()[0]
+    names = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+    return [*((build, name) for name in names), np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
 
 
 def from_official_state(state: Mapping[str, Tensor], branch: Branch = "ema", source: str = "state dict") -> GTPT:

@@ -26,7 +26,7 @@ class Transfer:
 
 @torch.no_grad()
 def start_from(model: GTPT, checkpoint: str | Path) -> Transfer:
-    """Copy every entry of a checkpoint that fits: same name and shape, keypoint tokens by keypoint name.
+    """Copy every entry of a checkpoint that fits: same name and shape, and tokens by the name of their keypoint or part.
 
     The position embedding stays that of the new network's grid, unless both have the same.
 
@@ -35,29 +35,31 @@ def start_from(model: GTPT, checkpoint: str | Path) -> Transfer:
         checkpoint: ours (*.safetensors) or an authors' *.pth (its ema branch).
 
     Raises:
-        ValueError: nothing fits, since the widths differ.
+        ValueError: nothing fits, since the widths differ; `model` is as it was.
     """
     source = load_official(checkpoint) if Path(checkpoint).suffix in (".pth", ".pt") else load(checkpoint)
+    if source.config.dim != model.config.dim:
+        raise ValueError(f"{checkpoint} is a {source.config.name}, which a {model.config.name} cannot start from")
     state, theirs = model.state_dict(), source.state_dict()
-    fitting = [k for k, v in theirs.items() if k in state and state[k].shape == v.shape and k != "keypoint_token"]
+    names, their_names = _token_names(model), _token_names(source)
+    fitting = [k for k, v in theirs.items() if k in state and state[k].shape == v.shape and k not in names]
     for key in fitting:
         state[key].copy_(theirs[key])
-    rows = _common_keypoints(model, source)
-    if rows and theirs["keypoint_token"].shape[-1] == state["keypoint_token"].shape[-1]:
-        mine, other = zip(*rows, strict=True)
-        state["keypoint_token"][:, list(mine)] = theirs["keypoint_token"][:, list(other)]
-        fitting.append("keypoint_token")
-    if "human_token" not in fitting:
-        raise ValueError(f"{checkpoint} is a {source.config.name}, which a {model.config.name} cannot start from")
+    for key in names.keys() & their_names.keys():
+        rows = [(i, their_names[key].index(name)) for i, name in enumerate(names[key]) if name in their_names[key]]
+        if rows:
+            mine, other = map(list, zip(*rows, strict=True))
+            state[key][:, mine] = theirs[key][:, other]
+            fitting.append(key)
     return Transfer(tuple(fitting), tuple(k for k in state if k not in fitting))
 
 
-def _common_keypoints(model: GTPT, source: GTPT) -> list[tuple[int, int]]:
-    """Rows of the coarse keypoint tokens of both networks that stand for the same keypoint."""
-
-    def coarse(net: GTPT) -> list[str]:
-        assert net.skeleton is not None
-        return [net.skeleton.keypoints[i] for g in net.config.groups for i in g.keypoints]
-
-    mine, theirs = coarse(model), coarse(source)
-    return [(i, theirs.index(name)) for i, name in enumerate(mine) if name in theirs]
+def _token_names(model: GTPT) -> dict[str, list[str]]:
+    """What the rows of each token entry stand for."""
+    assert model.skeleton is not None
+    groups, keypoint = model.config.groups, model.skeleton.keypoints
+    tokens = {"keypoint_token": [keypoint[i] for g in groups for i in g.keypoints]}
+    if model.part_token is not None:
+        tokens["part_token"] = [part for g in groups for part, _ in g.parts]
+        tokens["fine_keypoint_token"] = [keypoint[i] for g in groups for i in g.fine]
+    return tokens

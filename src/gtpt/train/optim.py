@@ -53,6 +53,8 @@ class MuonAdamW(Optimizer):
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
             torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             (self._muon if group["muon"] else self._adam)(params, group)
         return loss
@@ -76,8 +78,6 @@ class MuonAdamW(Optimizer):
             if not self.state[p]:
                 self.state[p] = {"step": 0, "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
         states = [self.state[p] for p in params]
-        if not states:
-            return
         grads = [p.grad for p in params]
         means, squares = [s["mean"] for s in states], [s["square"] for s in states]
         for s in states:
