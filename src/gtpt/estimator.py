@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -109,28 +110,41 @@ class PoseEstimator:
         checked = [check_boxes(b, p, f"image {i}") for i, (b, p) in enumerate(zip(boxes, pictures, strict=True))]
         weights = [check_scores(s, len(b), f"image {i}") for i, (s, b) in enumerate(zip(scores, checked, strict=True))]
         owner = np.repeat(np.arange(len(pictures)), [len(b) for b in checked])
-        everyone = np.concatenate([*checked, np.zeros((0, 4), np.float32)])
-        centers, sizes = boxes_to_crops(xyxy_to_xywh(everyone), self.input_size[0] / self.input_size[1])
-        matrices = affine_matrices(centers, sizes, self.input_size)
-        joints = len(self.skeleton)
-        points, raw = np.zeros((len(everyone), joints, 2), np.float32), np.zeros((len(everyone), joints), np.float32)
-        for batch in self._batches(len(everyone)):
+        matrices = self._matrices(np.concatenate([*checked, np.zeros((0, 4), np.float32)]))
+        count, joints = len(matrices), len(self.skeleton)
+        points, raw = np.zeros((count, joints, 2), np.float32), np.zeros((count, joints), np.float32)
+        for batch in self._batches(count):
             points[batch], raw[batch] = self._run([pictures[i] for i in owner[batch]], matrices[batch])
-        keypoints = transform_points(points, invert_affine(matrices)) if len(everyone) else points
-        ends = np.cumsum([len(b) for b in checked])[:-1]
-        parts = zip(pictures, checked, weights, np.split(keypoints, ends), np.split(raw, ends), strict=True)
-        return [self._poses(*part) for part in parts]
+        keypoints = transform_points(points, invert_affine(matrices))
+        ends = np.cumsum([0, *(len(b) for b in checked)])
+        mine = [slice(start, end) for start, end in pairwise(ends)]
+        parts = zip(pictures, checked, weights, mine, strict=True)
+        return [self._poses(picture, b, w, keypoints[at], raw[at]) for picture, b, w, at in parts]
+
+    def crops(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the network sees of each box: RGB uint8 (N, H, W, 3), and the (N, 2, 3) maps from the image to the crops."""
+        matrices = self._matrices(check_boxes(boxes, image, "image"))
+        return self._cut([image] * len(matrices), matrices, len(matrices)), matrices
+
+    def _matrices(self, boxes: np.ndarray) -> np.ndarray:
+        centers, sizes = boxes_to_crops(xyxy_to_xywh(boxes), self.input_size[0] / self.input_size[1])
+        return affine_matrices(centers, sizes, self.input_size)
+
+    def _cut(self, pictures: Sequence[np.ndarray], matrices: np.ndarray, batch: int) -> np.ndarray:
+        """One uint8 batch of crops; places that are left over, for a network with a fixed batch, stay black."""
+        width, height = self.input_size
+        crops = np.zeros((batch, height, width, 3), np.uint8)
+        for picture, matrix, out in zip(pictures, matrices, crops, strict=False):
+            crop(picture, matrix, self.input_size, out)
+        return crops
 
     def _batches(self, count: int) -> Iterator[slice]:
         return (slice(start, min(start + self.batch_size, count)) for start in range(0, count, self.batch_size))
 
     def _run(self, pictures: Sequence[np.ndarray], matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Crop pixels (B, K, 2) and raw scores (B, K) of a batch of people."""
-        width, height = self.input_size
         count = len(pictures)
-        crops = np.zeros((self.engine.batch or count, height, width, 3), np.uint8)  # a fixed batch is filled with black
-        for picture, matrix, out in zip(pictures, matrices, crops, strict=False):
-            crop(picture, matrix, self.input_size, out)
+        crops = self._cut(pictures, matrices, self.engine.batch or count)
         logits = self.engine(crops)
         split = self.engine.info.config.simcc_split
         if self.flip_test:

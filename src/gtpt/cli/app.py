@@ -24,8 +24,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="GTPT: efficient human pose estimation.\n\nExit codes: 0 all done, 1 failed, 2 wrong usage, 3 done but something was "
-    "skipped, 130 interrupted (what was done is kept).",
+    help="GTPT: efficient human pose estimation.\n\nExit codes: 0 all done, 1 failed, 2 wrong usage, 3 done but something "
+    "was skipped, 130 interrupted (what was done is kept).",
 )
 app.command()(predict)
 app.command()(train)

@@ -1,0 +1,256 @@
+"""What `gtpt predict` does, apart from its flags: sources one after another, results written as they come."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from gtpt.detect import WholeImage, make_detector
+from gtpt.draw import draw_poses
+from gtpt.estimator import PoseEstimator
+from gtpt.pipeline import Pipeline, Result
+from gtpt.sources import IMAGE_SUFFIXES, Source, open_source
+from gtpt.writers import FORMATS, open_writer
+
+logger = logging.getLogger(__name__)
+
+FILE_ENDINGS = {"coco": ".json", "jsonl": ".jsonl", "csv": ".csv", "npz": ".npz", "parquet": ".parquet"}
+
+
+@dataclass
+class SourceSummary:
+    """What came of one source."""
+
+    name: str
+    frames: int = 0
+    people: int = 0
+    files: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Summary:
+    """What came of a whole call."""
+
+    sources: list[SourceSummary] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    interrupted: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 nothing done, 3 something skipped, 130 interrupted."""
+        if self.interrupted:
+            return 130
+        if not any(s.frames for s in self.sources):
+            return 1
+        return 3 if self.skipped else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types."""
+        return {
+            "sources": [vars(s) for s in self.sources],
+            "skipped": [{"name": n, "reason": r} for n, r in self.skipped],
+            "interrupted": self.interrupted,
+        }
+
+
+@dataclass
+class Job:
+    """Settings of a call; see the options of `gtpt predict`. Models are opened once, before any source."""
+
+    out: Path
+    weights: str
+    detector: str
+    format: str | None = None
+    draw: bool = True
+    explain: bool = False
+    threshold: float = 0.3
+    min_score: float = 0.0
+    track: bool | None = None
+    smooth: bool = False
+    detect_every: int = 1
+    engine: str | None = None
+    device: str = "cpu"
+    threads: int | None = None
+    batch_size: int = 32
+    flip_test: bool = False
+    quiet: bool = False
+
+    def run(self, sources: Sequence[str], **selection: Any) -> Summary:
+        """Work through all sources; one that cannot be used is skipped, the others are done.
+
+        Raises:
+            ValueError, FileNotFoundError, OSError, ImportError: settings, weights or an output folder that cannot work.
+        """
+        if self.format is not None and self.format not in FORMATS:
+            raise ValueError(f"unknown --format {self.format!r}: use one of {list(FORMATS)}")
+        if self.smooth and self.track is False:
+            raise ValueError("--smooth needs to know who is who: leave out --no-track")
+        if self.explain and self.engine not in (None, "torch"):
+            raise ValueError(f"--explain reads the network's inside, which {self.engine} does not show: leave out --engine")
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.out, os.W_OK):
+            raise PermissionError(f"cannot write to the folder {self.out}; choose another --out")
+        self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
+        summary = Summary()
+        for source in _grouped(sources):
+            try:
+                opened = open_source(source, **selection)
+            except (OSError, ValueError) as error:
+                summary.skipped.append((_name(source), str(error)))
+                continue
+            with opened:
+                self._work(opened, source, summary)
+            if summary.interrupted:
+                break
+        return summary
+
+    @cached_property
+    def estimator(self) -> PoseEstimator:
+        return PoseEstimator(
+            self.weights,
+            engine="torch" if self.explain else self.engine,
+            device=self.device,
+            threads=self.threads,
+            batch_size=self.batch_size,
+            flip_test=self.flip_test,
+        )
+
+    @cached_property
+    def finder(self) -> Any:
+        return make_detector(self.detector, device=self.device, threads=self.threads)
+
+    def _pipeline(self, moving: bool) -> Pipeline:
+        tracker = smoother = None
+        if self.track or (self.track is None and moving) or self.smooth:
+            from gtpt.track import Tracker
+
+            tracker = Tracker(self.estimator.skeleton)
+        if self.smooth:
+            from gtpt.smooth import Smoother
+
+            smoother = Smoother()
+        return Pipeline(
+            self.estimator,
+            self.finder,
+            tracker=tracker,
+            smoother=smoother,
+            detect_every=self.detect_every if moving else 1,
+            refine=isinstance(self.finder, WholeImage),
+            min_score=self.min_score,
+        )
+
+    def _work(self, opened: Source, source: Any, summary: Summary) -> None:
+        moving = opened.kind in ("video", "stream", "camera")
+        done = SourceSummary(_name(source))
+        summary.sources.append(done)
+        results = self._pipeline(moving)(opened)
+        try:
+            with ExitStack() as stack:
+                writer = stack.enter_context(self._writer(done, moving))
+                picture = self._film(opened, source, done, stack) if moving else self._photo
+                for result in _progress(results, opened, self.quiet):
+                    writer.write(
+                        result.poses, frame=result.frame.index, time=result.frame.time, name=_photo_name(result, source)
+                    )
+                    if self.draw:
+                        picture(result, done)
+                    if self.explain:
+                        self._explain(result, done)
+                    done.frames += 1
+                    done.people += len(result.poses)
+        except KeyboardInterrupt:
+            summary.interrupted = True
+        except OSError as error:  # a full disk: what was written is kept and valid
+            summary.skipped.append((done.name, str(error)))
+        summary.skipped.extend(opened.skipped.items)
+
+    def _writer(self, done: SourceSummary, moving: bool) -> Any:
+        kind = self.format or ("jsonl" if moving else "coco")
+        path = self.out / f"{_stem(done.name)}{FILE_ENDINGS.get(kind, '_openpose')}"
+        done.files.append(str(path))
+        return open_writer(path, kind)
+
+    def _film(self, opened: Source, source: Any, done: SourceSummary, stack: ExitStack) -> Any:
+        from gtpt.film import FilmWriter
+
+        path = self.out / f"{_stem(done.name)}_pose.mp4"
+        sound = source if opened.kind == "video" else None
+        writer: list[FilmWriter] = []
+
+        def add(result: Result, done: SourceSummary) -> None:
+            if not writer:  # its size is known with the first frame
+                height, width = result.frame.image.shape[:2]
+                writer.append(stack.enter_context(FilmWriter(path, (width, height), opened.fps or 30, audio_from=sound)))
+                done.files.append(str(path))
+            writer[0].write(draw_poses(result.frame.image, result.poses, threshold=self.threshold), result.frame.time)
+
+        return add
+
+    def _photo(self, result: Result, done: SourceSummary) -> None:
+        picture = draw_poses(result.frame.image, result.poses, threshold=self.threshold)
+        self._save(picture, f"{_stem(result.frame.name)}_pose.jpg", done)
+
+    def _explain(self, result: Result, done: SourceSummary) -> None:
+        from gtpt.explain import explain
+
+        for number, sheet in enumerate(explain(self.estimator, result.frame.image, result.poses)):
+            self._save(sheet, f"{_stem(result.frame.name)}_{result.frame.index}_explain_{number}.png", done)
+
+    def _save(self, picture: np.ndarray, name: str, done: SourceSummary) -> None:
+        ok, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        assert ok
+        path = self.out / name
+        path.write_bytes(data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        done.files.append(str(path))
+
+
+def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
+    """All photos given one by one form a single source; the rest comes one at a time."""
+    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and Path(s).is_file()]
+    if photos:
+        yield photos
+    yield from (s for s in sources if s not in photos)
+
+
+def _name(source: str | list[str]) -> str:
+    if isinstance(source, list):
+        return source[0] if len(source) == 1 else "photos"
+    return source
+
+
+def _stem(name: str) -> str:
+    """A file name for results: the last part of a path or URL, without its suffix."""
+    return Path(name.rstrip("/").split("://")[-1]).stem or "poses"
+
+
+def _photo_name(result: Result, source: Any) -> str:
+    return result.frame.name if result.frame.name != "frame" else Path(_name(source)).name
+
+
+def _progress(results: Iterator[Result], opened: Source, quiet: bool) -> Iterator[Result]:
+    """A bar with frames per second and people."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[people]} people, {task.fields[rate]:.1f} frames/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+        task = bar.add_task(opened.kind, total=opened.frame_count, people=0, rate=0.0)
+        for result in results:
+            yield result
+            seen = bar.tasks[0]
+            bar.update(task, advance=1, people=len(result.poses), rate=seen.speed or 0.0)
