@@ -1,0 +1,64 @@
+"""One way to open an ONNX file with onnxruntime; imported only when a network is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
+SEVERE = 3  # onnxruntime's log level "error": what it warns of is an exception here
+
+
+def open_session(
+    model: str | Path | bytes, *, device: str = "cpu", threads: int | None = None
+) -> onnxruntime.InferenceSession:
+    """A session with all graph optimisations.
+
+    Args:
+        model: path of an ONNX file, or its content.
+        device: "cpu", "cuda" or "coreml". Operators that "cuda" or "coreml" lack run on the CPU.
+        threads: that share one operator on the CPU; None leaves the number to onnxruntime. Operators run one by one.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not an ONNX network, one that onnxruntime cannot run, or a device that is not there: onnxruntime itself
+            would go on with the CPU.
+    """
+    import onnxruntime
+
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, or None for onnxruntime's choice, got {threads}")
+    if device not in PROVIDERS:
+        raise ValueError(f"no device {device!r}: choose one of {list(PROVIDERS)}")
+    wanted = PROVIDERS[device]
+    if wanted not in onnxruntime.get_available_providers():
+        raise _no_device(device, onnxruntime.get_available_providers())
+    if not isinstance(model, bytes) and not Path(model).is_file():
+        raise FileNotFoundError(f"no ONNX file at {model}")
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = threads or 0  # 0 is onnxruntime's own choice
+    options.log_severity_level = SEVERE
+    providers = list(dict.fromkeys([wanted, PROVIDERS["cpu"]]))
+    try:
+        session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers)
+    except Exception as error:  # onnxruntime's errors have no common base class
+        name = "the ONNX data" if isinstance(model, bytes) else str(model)
+        raise ValueError(
+            f"cannot open {name}: expected a complete ONNX network that onnxruntime {onnxruntime.__version__} can run; "
+            f"it says: {str(error).strip() or type(error).__name__}"
+        ) from error
+    if wanted not in session.get_providers():  # listed, but its libraries did not load
+        raise _no_device(device, session.get_providers())
+    return session
+
+
+def _no_device(device: str, providers: list[str]) -> ValueError:
+    there = [name for name, provider in PROVIDERS.items() if provider in providers]
+    fix = "; `pip install onnxruntime-gpu` and its CUDA and cuDNN libraries bring it" if device == "cuda" else ""
+    return ValueError(f"onnxruntime has no device {device!r} here, only {there}{fix}")
