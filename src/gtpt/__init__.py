@@ -1,7 +1,45 @@
-"""GTPT: efficient body and whole-body human pose estimation."""
+"""GTPT: efficient body and whole-body human pose estimation.
+
+What is loaded on first use may need more than numpy; importing this package does not.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from gtpt.poses import Poses
 from gtpt.skeleton import Skeleton, load_skeleton
 
+if TYPE_CHECKING:
+    from gtpt.draw import draw_poses
+    from gtpt.estimator import PoseEstimator
+    from gtpt.images import read_image
+    from gtpt.pipeline import Pipeline
+    from gtpt.smooth import Smoother
+    from gtpt.track import Tracker
+
 __version__ = "0.1.0"
-__all__ = ["Poses", "Skeleton", "load_skeleton", "__version__"]
+__all__ = [
+    "Pipeline",
+    "PoseEstimator",
+    "Poses",
+    "Skeleton",
+    "Smoother",
+    "Tracker",
+    "draw_poses",
+    "load_skeleton",
+    "read_image",
+]
+_HOME = {
+    "Pipeline": "pipeline",
+    "PoseEstimator": "estimator",
+    "Smoother": "smooth",
+    "Tracker": "track",
+    "draw_poses": "draw",
+    "read_image": "images",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
