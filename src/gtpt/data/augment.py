@@ -29,16 +29,16 @@ class AugmentConfig(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    half_body: float = Field(0.3, ge=0, le=1)
+    half_body: float = Field(default=0.3, ge=0, le=1)
     half_body_choice: Literal["official", "uniform"] = "official"
-    scale: float = Field(0.35, ge=0, lt=1)
-    rotation: float = Field(45.0, ge=0, le=90)
-    rotation_chance: float = Field(0.6, ge=0, le=1)
-    flip: float = Field(0.5, ge=0, le=1)
-    shift: float = Field(0.0, ge=0, le=0.5)
-    color: float = Field(0.0, ge=0, le=1)
-    cutout: float = Field(0.0, ge=0, le=1)
-    blur: float = Field(0.0, ge=0, le=1)
+    scale: float = Field(default=0.35, ge=0, lt=1)
+    rotation: float = Field(default=45.0, ge=0, le=90)
+    rotation_chance: float = Field(default=0.6, ge=0, le=1)
+    flip: float = Field(default=0.5, ge=0, le=1)
+    shift: float = Field(default=0.0, ge=0, le=0.5)
+    color: float = Field(default=0.0, ge=0, le=1)
+    cutout: float = Field(default=0.0, ge=0, le=1)
+    blur: float = Field(default=0.0, ge=0, le=1)
 
 
 class View:

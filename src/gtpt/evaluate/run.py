@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gtpt import codec
-from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
+from gtpt.data.coco import Persons, open_stores, person_category, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import read_json
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
 from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
+from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from gtpt.model.network import GTPT
@@ -105,10 +106,8 @@ def evaluate_network(
     """
     if net.skeleton is None:
         raise ValueError("this network has no skeleton; set net.skeleton")
-    truth, skeleton = read_json(annotations), net.skeleton
-    persons = read_detections(boxes, truth, skeleton) if boxes else read_coco(truth, skeleton)
-    config = net.config
-    dataset = CropDataset(persons, open_stores([images]), skeleton, config.input_size)
+    truth, skeleton, config = read_json(annotations), net.skeleton, net.config
+    dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
     found = estimate(
         torch_network(net, keep_rates),
         dataset,
@@ -117,7 +116,8 @@ def evaluate_network(
         batch_size=batch_size,
         progress=progress,
     )
-    results = results_of(persons, found, skeleton.sigmas, config.input_size)
+    category = person_category(truth, str(annotations))
+    results = results_of(dataset.persons, found, skeleton.sigmas, config.input_size, category)
     rates = keep_rates or config.keep_rates
     protocol = Protocol(
         network=f"{config.name} {skeleton.name}, keep rates {rates}",
@@ -128,7 +128,21 @@ def evaluate_network(
     return evaluate_coco(truth, results, skeleton, protocol=protocol)
 
 
-def results_of(persons: Persons, found: Estimates, sigmas: np.ndarray, input_size: tuple[int, int]) -> list[dict]:
+def evaluation_set(
+    annotations: str | Path | Mapping[str, Any],
+    images: str | Path,
+    boxes: str | Path | None,
+    skeleton: Skeleton,
+    input_size: tuple[int, int],
+) -> CropDataset:
+    """Test-time crops of the people to estimate; arguments as of `evaluate_network`."""
+    persons = read_detections(boxes, annotations, skeleton) if boxes else read_coco(annotations, skeleton)
+    return CropDataset(persons, open_stores([images]), skeleton, input_size)
+
+
+def results_of(
+    persons: Persons, found: Estimates, sigmas: np.ndarray, input_size: tuple[int, int], category_id: int = 1
+) -> list[dict]:
     """COCO results of estimated persons."""
     return official_results(
         persons.image_ids,
@@ -137,4 +151,5 @@ def results_of(persons: Persons, found: Estimates, sigmas: np.ndarray, input_siz
         box_scores=persons.scores,
         sizes=boxes_to_crops(persons.boxes, input_size[0] / input_size[1])[1],
         sigmas=sigmas,
+        category_id=category_id,
     )

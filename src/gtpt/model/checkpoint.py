@@ -90,7 +90,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return json.loads(metadata[HEADER])
 
 
-def replace_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a temporary file in the same folder, then move it over `path` in one step.
 
     Raises:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -106,6 +106,9 @@ class GTPT(nn.Module):
         skeleton: names of the keypoints; the network itself never reads it, checkpoints and exports carry it along.
     """
 
+    pos_embedding: Tensor
+    output_order: Tensor
+
     def __init__(self, config: GTPTConfig, skeleton: Skeleton | None = None):
         super().__init__()
         self.config = config
@@ -124,8 +127,9 @@ class GTPT(nn.Module):
         self.part_token = nn.Parameter(torch.zeros(1, config.num_parts, dim)) if fine else None
         self.fine_keypoint_token = nn.Parameter(torch.zeros(1, fine, dim)) if fine else None
 
-        def layers(count: int) -> nn.ModuleList:
-            return nn.ModuleList(Layer(dim, config.heads, config.mlp_ratio) for _ in range(count))
+        def layers(count: int) -> Sequence[Layer]:
+            made = nn.ModuleList(Layer(dim, config.heads, config.mlp_ratio) for _ in range(count))
+            return cast("Sequence[Layer]", made)
 
         self.coarse_encoder = layers(config.coarse_layers)
         self.group_gate = nn.Sequential(
@@ -180,7 +184,9 @@ class GTPT(nn.Module):
         self, image: Tensor, keep_rates: Sequence[float] | str | None = None
     ) -> tuple[Tensor, Tensor, dict[str, list[Tensor]]]:
         """Everything after the tokenizer: visual tokens (B, N, D) to logits and kept patches."""
-        rates = ENTIRE if keep_rates == "entire" else tuple(keep_rates or self.config.keep_rates)
+        if isinstance(keep_rates, str) and keep_rates != "entire":
+            raise ValueError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
+        rates = ENTIRE if isinstance(keep_rates, str) else tuple(keep_rates or self.config.keep_rates)
         self.config.check_keep_rates(rates)
         counts = self.config.keep_counts(rates)
         kept: dict[str, list[Tensor]] = {}
@@ -234,6 +240,7 @@ class GTPT(nn.Module):
             joint_rows = list(range(joint, joint + len(group.keypoints)))
             side = [person.side[:, joint_rows]]
             for row, (_, points) in zip(part_rows, group.parts, strict=True):
+                assert self.fine_keypoint_token is not None
                 side.append(person.side[:, row, None] + self.fine_keypoint_token[:, fine : fine + len(points)])
                 fine += len(points)
             part, joint = part + len(part_rows), joint + len(joint_rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ PREFIX = {"ema": "ema_", "live": ""}
 SKELETONS = ("coco17", "coco_wholebody133")
 
 # Ours -> theirs; the first rule that matches the start of the remaining key is applied, then the next rules to the rest.
-_RULES = [
+_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
     (r"^(head_[xy])\.", r"mlp_\1."),
     (r"^(?!mlp_head)", "features."),
     (r"patch_norm\.", "patch2emb_norm."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -26,10 +26,10 @@ class ModelConfig(_Strict):
         keep_rates: instead of the official ones of the skeleton.
     """
 
-    name: str = "gtpt-t"
+    name: Literal["gtpt-t", "gtpt-s", "gtpt-b"] = "gtpt-t"
     skeleton: str = "coco17"
     input_size: tuple[int, int] = (192, 256)
-    simcc_split: float = Field(2.0, gt=0)
+    simcc_split: float = Field(default=2.0, gt=0)
     keep_rates: tuple[float, float, float, float] | None = None
 
 
@@ -56,7 +56,7 @@ class DataConfig(_Strict):
     val: Source | None = None
     boxes: Path | None = None
     cache: bool = False
-    workers: int = Field(2, ge=0)
+    workers: int = Field(default=2, ge=0)
     augment: AugmentConfig = AugmentConfig()
 
 
@@ -83,25 +83,25 @@ class TrainConfig(_Strict):
         log_every: steps between log lines.
     """
 
-    epochs: int = Field(300, ge=1)
-    batch_size: int = Field(64, ge=2)
+    epochs: int = Field(default=300, ge=1)
+    batch_size: int = Field(default=64, ge=2)
     passes: Literal["both", "pruned", "entire"] = "both"
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
-    lr: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(0.0, ge=0)
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    clip: float = Field(default=0.0, ge=0)
     schedule: Literal["steps", "cosine"] = "steps"
     milestones: tuple[int, ...] = (200, 260)
-    warmup_steps: int = Field(0, ge=0)
-    ema: Literal["official"] | float = "official"
+    warmup_steps: int = Field(default=0, ge=0)
+    ema: Literal["official"] | Annotated[float, Field(gt=0, lt=1)] = "official"
     precision: Literal["32", "bf16"] = "32"
     init: Path | None = None
-    seed: int = 42
+    seed: int = Field(default=42, ge=0)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = Field(1, ge=1)
-    validate_every: int = Field(5, ge=0)
-    checkpoint_every: int = Field(1000, ge=1)
-    log_every: int = Field(50, ge=1)
+    devices: int = Field(default=1, ge=1)
+    validate_every: int = Field(default=5, ge=0)
+    checkpoint_every: int = Field(default=1000, ge=1)
+    log_every: int = Field(default=50, ge=1)
 
 
 class Experiment(_Strict):

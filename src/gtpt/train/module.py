@@ -26,35 +26,41 @@ class PoseTraining(lightning.LightningModule):
     Args:
         net: the network.
         config: the recipe.
-        dataset: training crops; None to load a checkpoint without training.
+        dataset: training crops.
+        workers: loader processes.
     """
 
-    def __init__(self, net: GTPT, config: TrainConfig, dataset: CropDataset | None = None):
+    def __init__(self, net: GTPT, config: TrainConfig, dataset: CropDataset, workers: int = 0):
         super().__init__()
-        self.net, self.config, self.dataset = net, config, dataset
+        self.net, self.config, self.dataset, self.workers = net, config, dataset, workers
         self.ema = copy.deepcopy(net).requires_grad_(False)
         self.batches: EpochBatches | None = None
 
     def train_dataloader(self) -> DataLoader:
-        assert self.dataset is not None
-        world, rank, config = self.trainer.world_size, self.trainer.global_rank, self.config
-        self.batches = EpochBatches(len(self.dataset), config.batch_size, config.seed, True, rank, world)
-        self._seek(self.global_step - self.current_epoch * len(self.batches))
-        workers = self.dataset_workers
+        self.batches = self._epoch_batches()
+        self.batches.epoch, self.batches.start = divmod(self.global_step, len(self.batches))
         return DataLoader(
-            self.dataset,
+            self.dataset,  # type: ignore[arg-type]  # map-style, without torch
             batch_sampler=self.batches,
             collate_fn=Collate(self.net.config.input_size, self.net.config.simcc_split),
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
         )
 
-    dataset_workers = 0
+    def _epoch_batches(self) -> EpochBatches:
+        world, rank, config = self.trainer.world_size, self.trainer.global_rank, self.config
+        return EpochBatches(len(self.dataset), config.batch_size, config.seed, True, rank, world)
 
-    def _seek(self, start: int) -> None:
-        """Let the next pass over the data begin at batch `start` of the current epoch."""
-        assert self.batches is not None
-        self.batches.epoch, self.batches.start = self.current_epoch, max(0, start)
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["steps_per_epoch"] = len(self._epoch_batches())
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        now = len(self._epoch_batches())
+        if (before := checkpoint.get("steps_per_epoch", now)) != now:
+            raise ValueError(
+                f"the checkpoint was made with {before} steps per epoch, these settings give {now}: resume with the same "
+                f"data, train.batch_size and train.devices, or start a new `out` with train.init=.../best.safetensors"
+            )
 
     def on_train_epoch_end(self) -> None:
         assert self.batches is not None
@@ -88,9 +94,11 @@ class PoseTraining(lightning.LightningModule):
         for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = rate
 
-    def on_train_batch_end(self, _outputs: Any, _batch: Any, _index: int) -> None:
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Update the average together with the weights: a checkpoint between the two would resume without it."""
+        super().optimizer_step(*args, **kwargs)
         assert self.batches is not None
-        step = self.global_step - 1  # of the update that was just made
+        step = self.global_step  # of this update; the trainer counts on afterwards
         if self.config.ema == "official":
             momentum = ema_momentum(step, self.config.epochs * len(self.batches))
         else:

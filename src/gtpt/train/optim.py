@@ -46,7 +46,7 @@ class MuonAdamW(Optimizer):
         super().__init__([g for g in groups if g["params"]], defaults)
 
     @torch.no_grad()
-    def step(self, closure=None):  # type: ignore[override]
+    def step(self, closure=None):
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -67,7 +67,7 @@ class MuonAdamW(Optimizer):
             shapes[p.shape].append(p)
         for shape, same in shapes.items():
             buffers = [self.state[p]["momentum"] for p in same]
-            grads = [p.grad for p in same]
+            grads = [p.grad for p in same if p.grad is not None]
             torch._foreach_lerp_(buffers, grads, 1 - group["momentum"])
             nesterov = torch._foreach_lerp(grads, buffers, group["momentum"])
             steps = orthogonalize(torch.stack(list(nesterov)), group["iterations"])
@@ -78,7 +78,7 @@ class MuonAdamW(Optimizer):
             if not self.state[p]:
                 self.state[p] = {"step": 0, "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
         states = [self.state[p] for p in params]
-        grads = [p.grad for p in params]
+        grads = [p.grad for p in params if p.grad is not None]
         means, squares = [s["mean"] for s in states], [s["square"] for s in states]
         for s in states:
             s["step"] += 1

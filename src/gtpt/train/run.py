@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.warnings import PossibleUserWarning
 
+from gtpt._extras import require
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
-from gtpt.evaluate.run import evaluate_network
+from gtpt.evaluate.run import evaluate_network, evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
 from gtpt.model.transfer import start_from
-from gtpt.skeleton import load_skeleton
-from gtpt.train.config import Experiment
+from gtpt.skeleton import Skeleton, load_skeleton
+from gtpt.train.config import DataConfig, Experiment, Source
 from gtpt.train.module import PoseTraining
 
 logger = logging.getLogger(__name__)
@@ -51,23 +54,48 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     config, out = experiment.train, experiment.out
     _check_devices(config.accelerator, config.devices)
     _check_same_experiment(experiment)
-    # Tails of sharp SimCC vectors and squares of small gradients are denormal numbers, on which a CPU is 5 times slower.
-    # Set before the first parallel operation: worker threads inherit it.
-    torch.set_flush_denormal(True)
     lightning.seed_everything(config.seed, verbose=False)
     skeleton = load_skeleton(experiment.model.skeleton)
     dataset = training_set(experiment)
+    _check_validation(experiment.data, skeleton)
     changes = experiment.model.model_dump(exclude={"name", "skeleton"}, exclude_none=True)
     net = build(experiment.model.name, skeleton, **changes)
     resume = out / LAST
     if config.init and not resume.is_file():
         logger.info("%s", start_from(net, config.init))
-    module = PoseTraining(net, config, dataset)
-    module.dataset_workers = experiment.data.workers
-    keeper = CheckpointKeeper(experiment)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "config.yaml").write_text(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False))
-    trainer = lightning.Trainer(
+    module = PoseTraining(net, config, dataset, experiment.data.workers)
+    trainer = _make_trainer(experiment, progress)
+    if trainer.is_global_zero:
+        _prepare_folder(experiment)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PossibleUserWarning)  # e.g. that these loaders cannot resume: they can
+        trainer.fit(module, ckpt_path=str(resume) if resume.is_file() else None)
+    if trainer.is_global_zero:
+        save(module.ema, out / FINAL, {"step": trainer.global_step})
+    return out / (BEST if (out / BEST).is_file() else FINAL)
+
+
+def training_set(experiment: Experiment) -> CropDataset:
+    """All training sources of an experiment as one set of crops."""
+    data, skeleton = experiment.data, load_skeleton(experiment.model.skeleton)
+    if not data.train:
+        raise ValueError("the experiment names no training data: set data.train to a list of {annotations, images}")
+    parts = [read_coco(s.annotations, skeleton) for s in data.train]
+    stores = open_stores([s.images for s in data.train])
+    for source, persons, store in zip(data.train, parts, stores, strict=True):
+        if not len(persons):
+            raise ValueError(f"no usable person in {source.annotations}; see `gtpt data check`")
+        if not store.exists(persons.files[0]):
+            raise FileNotFoundError(f"{source.images} has no {persons.files[0]}, which {source.annotations} names")
+    size = experiment.model.input_size
+    return CropDataset(Persons.concatenate(parts), stores, skeleton, size, data.augment, experiment.train.seed, data.cache)
+
+
+def _make_trainer(experiment: Experiment, progress: bool) -> lightning.Trainer:
+    config, out = experiment.train, experiment.out
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    run = f"run{len(list((out / 'logs').glob('run*')))}"  # a resumed run would erase the CSV file of the one before
+    return lightning.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
         strategy="ddp" if config.devices > 1 else "auto",
@@ -80,26 +108,10 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
         enable_model_summary=False,
         enable_progress_bar=progress,
         log_every_n_steps=config.log_every,
-        logger=[CSVLogger(out, "logs", version=""), TensorBoardLogger(out, "logs", version="")],
-        callbacks=[keeper, *([TQDMProgressBar(refresh_rate=10)] if progress else [])],
+        logger=[CSVLogger(out, "logs", version=run), TensorBoardLogger(out, "logs", version=run)],
+        callbacks=[CheckpointKeeper(experiment), *([TQDMProgressBar(refresh_rate=10)] if progress else [])],
         plugins=[AtomicCheckpoints()],
     )
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    trainer.fit(module, ckpt_path=str(resume) if resume.is_file() else None, weights_only=False)
-    return out / (BEST if (out / BEST).is_file() else FINAL)
-
-
-def training_set(experiment: Experiment) -> CropDataset:
-    """All training sources of an experiment as one set of crops."""
-    data, skeleton = experiment.data, load_skeleton(experiment.model.skeleton)
-    if not data.train:
-        raise ValueError("the experiment names no training data: set data.train to a list of {annotations, images}")
-    persons = Persons.concatenate([read_coco(s.annotations, skeleton) for s in data.train])
-    if not len(persons):
-        raise ValueError(f"no usable person in {[str(s.annotations) for s in data.train]}; see `gtpt data check`")
-    stores = open_stores([s.images for s in data.train])
-    size = experiment.model.input_size
-    return CropDataset(persons, stores, skeleton, size, data.augment, experiment.train.seed, data.cache)
 
 
 class AtomicCheckpoints(TorchCheckpointIO):
@@ -122,28 +134,29 @@ class CheckpointKeeper(Callback):
         self.best_ap = state["best_ap"]
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
-        if trainer.global_step % self.experiment.train.checkpoint_every == 0:
-            self._save(trainer)
+        if trainer.global_step % self.experiment.train.checkpoint_every == 0 and not trainer.is_last_batch:
+            self._save(trainer)  # after the last one `on_train_epoch_end` validates first
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-        config, data, epoch = self.experiment.train, self.experiment.data, trainer.current_epoch
-        if data.val and config.validate_every and (epoch + 1) % config.validate_every == 0 and trainer.is_global_zero:
-            report = evaluate_network(module.ema, data.val.annotations, data.val.images, boxes=data.boxes)
-            ap, overall = report.ap, next(reversed(report.figures.values()))
-            module.log_dict({f"val/{k}": v for k, v in overall.items()}, rank_zero_only=True)
-            line = {"epoch": epoch, "step": trainer.global_step, **overall}
-            with (self.experiment.out / "validation.jsonl").open("a") as file:
-                file.write(json.dumps(line) + "\n")
-            logger.info("epoch %d: AP %.3f (best %.3f)", epoch, ap, max(ap, self.best_ap))
-            if ap > self.best_ap:
-                self.best_ap = ap
-                save(module.ema, self.experiment.out / BEST, {"epoch": epoch, "step": trainer.global_step, "AP": ap})
+        every, epoch = self.experiment.train.validate_every, trainer.current_epoch
+        due = every and ((epoch + 1) % every == 0 or epoch + 1 == self.experiment.train.epochs)
+        if (val := self.experiment.data.val) and due and trainer.is_global_zero:
+            self._validate(trainer, module, val)
         trainer.strategy.barrier()
         self._save(trainer)
 
-    def on_train_end(self, trainer: Any, module: Any) -> None:
-        if trainer.is_global_zero:
-            save(module.ema, self.experiment.out / FINAL, {"step": trainer.global_step})
+    def _validate(self, trainer: Any, module: Any, val: Source) -> None:
+        epoch = trainer.current_epoch
+        report = evaluate_network(module.ema, val.annotations, val.images, boxes=self.experiment.data.boxes)
+        ap, overall = report.ap, next(reversed(report.figures.values()))
+        module.log_dict({f"val/{k}": v for k, v in overall.items()}, rank_zero_only=True)
+        line = {"epoch": epoch, "step": trainer.global_step, **overall}
+        with (self.experiment.out / "validation.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        logger.info("epoch %d: AP %.3f (best %.3f)", epoch, ap, max(ap, self.best_ap))
+        if ap > self.best_ap:
+            self.best_ap = ap
+            save(module.ema, self.experiment.out / BEST, {"epoch": epoch, "step": trainer.global_step, "AP": ap})
 
     def _save(self, trainer: Any) -> None:
         trainer.save_checkpoint(self.experiment.out / LAST)
@@ -157,11 +170,32 @@ def _check_devices(accelerator: str, devices: int) -> None:
         raise ValueError(f"train.devices={devices}, but there are {found} GPUs")
 
 
+def _check_validation(data: DataConfig, skeleton: Skeleton) -> None:
+    """Ask for what validation needs now, not after the first epochs."""
+    if data.val is not None:
+        require("faster_coco_eval", "eval")
+        evaluation_set(data.val.annotations, data.val.images, data.boxes, skeleton, (192, 256))
+
+
 def _check_same_experiment(experiment: Experiment) -> None:
-    """A folder belongs to one experiment: resuming another network into it would lose the first one."""
+    """A folder belongs to one experiment: resuming another one into it would lose the first."""
     path = experiment.out / "config.yaml"
     if not (experiment.out / LAST).is_file() or not path.is_file():
         return
     before = Experiment.model_validate(yaml.safe_load(path.read_text()))
-    if before.model != experiment.model:
-        raise ValueError(f"{experiment.out} holds a run of another network ({before.model}); set another `out=`")
+    for what, old, new in (
+        ("network", before.model, experiment.model),
+        ("optimizer", before.train.optimizer, experiment.train.optimizer),
+    ):
+        if old != new:
+            raise ValueError(f"{experiment.out} holds a run of another {what} ({old}, now {new}); set another `out=`")
+
+
+def _prepare_folder(experiment: Experiment) -> None:
+    """Record the resolved configuration, and sweep up what a kill left half-written."""
+    out = experiment.out
+    out.mkdir(parents=True, exist_ok=True)
+    for leftover in out.glob(".*.partial"):
+        leftover.unlink()
+    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+    replace_atomically(out / "config.yaml", lambda temporary: temporary.write_text(text))
