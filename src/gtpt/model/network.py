@@ -40,6 +40,20 @@ class Explained(NamedTuple):
     kept: dict[str, list[Tensor]]
 
 
+class Encoded(NamedTuple):
+    """What `GTPT.encode` knows in the end: logits, kept patches (see `Explained`), and where the keypoints looked.
+
+    `attention` are the logits (B, h, S, N) of part and coarse keypoint tokens on the patches `ids` (B, N) in the last
+    coarse layer, on which the first pruning of the groups rests.
+    """
+
+    x: Tensor
+    y: Tensor
+    kept: dict[str, list[Tensor]]
+    attention: Tensor
+    ids: Tensor
+
+
 class Stream(NamedTuple):
     """Tokens that attend to each other: the whole person, or one group of keypoints."""
 
@@ -163,8 +177,8 @@ class GTPT(nn.Module):
         Raises:
             ValueError: images of another shape, or keep rates that leave a group no patch.
         """
-        x, y, kept = self.encode(self.embed(images), keep_rates)
-        return Explained(x, y, kept) if return_kept else (x, y)
+        out = self.encode(self.embed(images), keep_rates)
+        return Explained(out.x, out.y, out.kept) if return_kept else (out.x, out.y)
 
     def embed(self, images: Tensor) -> Tensor:
         """Visual tokens (B, N, D) of the whole crop; the part that both passes of the training step share."""
@@ -180,10 +194,8 @@ class GTPT(nn.Module):
         patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (B, N, ph * pw * C), channel fastest
         return self.patch_embed(patches) + self.pos_embedding
 
-    def encode(
-        self, image: Tensor, keep_rates: Sequence[float] | str | None = None
-    ) -> tuple[Tensor, Tensor, dict[str, list[Tensor]]]:
-        """Everything after the tokenizer: visual tokens (B, N, D) to logits and kept patches."""
+    def encode(self, image: Tensor, keep_rates: Sequence[float] | str | None = None) -> Encoded:
+        """Everything after the tokenizer: visual tokens (B, N, D) to logits."""
         if isinstance(keep_rates, str) and keep_rates != "entire":
             raise ValueError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
         rates = ENTIRE if isinstance(keep_rates, str) else tuple(keep_rates or self.config.keep_rates)
@@ -197,7 +209,7 @@ class GTPT(nn.Module):
         coarse = [side[:, : len(g.keypoints)] for side, g in zip(sides, self.config.groups, strict=True)]
         fine = [side[:, len(g.keypoints) :] for side, g in zip(sides, self.config.groups, strict=True)]
         keypoints = torch.cat(coarse + fine, dim=1)[:, self.output_order]  # (B, K, D)
-        return self.head_x(keypoints), self.head_y(keypoints), kept
+        return Encoded(self.head_x(keypoints), self.head_y(keypoints), kept, logits, person.ids)
 
     def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict) -> tuple[Stream, Tensor]:
         """Section 3.2: the human token finds the person, then part and keypoint tokens take its place.

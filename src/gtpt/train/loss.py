@@ -63,6 +63,31 @@ def global_perceived_loss(
     return LossParts(learned + teacher + distill, teacher, learned, distill)
 
 
+def attention_guidance(
+    logits: Tensor, ids: Tensor, joints: Tensor, weight: Tensor, grid: tuple[int, int], input_size: tuple[int, int]
+) -> Tensor:
+    """Cross-entropy between where keypoint tokens look and where their keypoints are (ours; not in the paper).
+
+    Attention of a young network is flat, and learning to point takes most of a short training; here the answer is told.
+
+    Args:
+        logits: (B, h, K, N) attention logits of keypoint tokens on patches; their mean over heads is judged.
+        ids: (B, N) patch numbers, row-major over the grid.
+        joints: (B, K, 2) crop pixels.
+        weight: (B, K) joint weights; joints whose patch was pruned do not count.
+        grid: rows, columns of patches.
+        input_size: width, height of the crop.
+    """
+    rows, columns = grid
+    centers = torch.stack([ids % columns, ids // columns], dim=-1) + 0.5  # (B, N, 2) in patches
+    scale = joints.new_tensor([columns / input_size[0], rows / input_size[1]])
+    distance = (centers[:, None] - (joints * scale)[:, :, None]).square().sum(-1)  # (B, K, N)
+    target = (distance * -1.0).softmax(dim=-1).float()  # a Gaussian of 0.7 patches
+    weight = weight * (distance.amin(dim=-1) < 2)
+    per_joint = -(target * logits.float().mean(dim=1).log_softmax(dim=-1)).sum(dim=-1)
+    return (per_joint * weight).mean()
+
+
 def ema_momentum(step: int, total_steps: int, base: float = 0.996) -> float:
     """Official momentum of the averaged weights: from `base` to 1 on a half cosine."""
     return 1 + 0.5 * (base - 1) * (1 + math.cos(math.pi * step / total_steps))

@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
-from gtpt.model.network import GTPT, normalize
+from gtpt.model.network import GTPT, Encoded, normalize
 from gtpt.train.config import TrainConfig
-from gtpt.train.loss import LossParts, ema_momentum, global_perceived_loss
+from gtpt.train.loss import LossParts, attention_guidance, ema_momentum, global_perceived_loss
 from gtpt.train.optim import make_optimizer
 
 
@@ -76,14 +76,26 @@ class PoseTraining(lightning.LightningModule):
     def losses(self, batch: dict[str, torch.Tensor]) -> LossParts:
         """Forward pass(es) and loss of a batch of `gtpt.data.dataset.Collate`, on this module's device."""
         tokens = self.net.embed(normalize(batch["crop"]))
-        passes = self.config.passes
-        entire = self.net.encode(tokens, "entire")[:2] if passes != "pruned" else None
-        pruned = self.net.encode(tokens)[:2] if passes != "entire" else None
-        logits = [None if p is None else (p[0].float(), p[1].float()) for p in (pruned, entire)]
+        chosen = {"entire": ["entire"], "pruned": [None], "both": [None, "entire"]}[self.config.passes]
+        passes = [self.net.encode(tokens, rates) for rates in chosen]
+        logits = [(p.x.float(), p.y.float()) for p in passes]
         targets = (batch["target_x"], batch["target_y"])
-        if logits[0] is None:
-            return global_perceived_loss(logits[1], None, targets, batch["weight"])  # type: ignore[arg-type]
-        return global_perceived_loss(logits[0], logits[1], targets, batch["weight"])
+        loss = global_perceived_loss(logits[0], logits[1] if len(logits) > 1 else None, targets, batch["weight"])
+        if not self.config.guidance:
+            return loss
+        return loss._replace(total=loss.total + self.config.guidance * sum(self._guidance(p, batch) for p in passes))
+
+    def _guidance(self, out: Encoded, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        config = self.net.config
+        coarse = [i for g in config.groups for i in g.keypoints]
+        return attention_guidance(
+            out.attention[:, :, config.num_parts :],
+            out.ids,
+            batch["joints"][:, coarse],
+            batch["weight"][:, coarse],
+            config.grid,
+            config.input_size,
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return make_optimizer(self.net, self.config.optimizer, self.config.lr, self.config.weight_decay)
