@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from gtpt.detect import Detector, as_detector
 from gtpt.estimator import PoseEstimator
 from gtpt.poses import Poses
 from gtpt.sources import Frame
-
-if TYPE_CHECKING:
-    from gtpt.detect import Detector
 
 RIGHT = 0.3  # calibrated score from which a keypoint helps to place the next box
 
@@ -40,7 +38,7 @@ class Pipeline:
 
     Args:
         estimator: boxes to poses.
-        detector: images to boxes.
+        detector: images to boxes: a `gtpt.detect.Detector`, or any function that `as_detector` takes.
         tracker: gives ids; None leaves them at -1.
         smoother: calms keypoints over time; needs a tracker.
         detect_every: run the detector on every n-th frame only; in between, each person's box comes from the pose
@@ -57,7 +55,7 @@ class Pipeline:
     def __init__(
         self,
         estimator: PoseEstimator,
-        detector: Detector,
+        detector: Detector | Callable[[Sequence[np.ndarray]], Sequence[Any]],
         *,
         tracker: _Update | None = None,
         smoother: _Update | None = None,
@@ -72,7 +70,8 @@ class Pipeline:
             raise ValueError("smoothing needs to know who is who: give a tracker too")
         if not 0 <= min_score <= 1:
             raise ValueError(f"min_score must be in [0, 1], got {min_score}")
-        self.estimator, self.detector, self.tracker, self.smoother = estimator, detector, tracker, smoother
+        self.estimator, self.detector = estimator, as_detector(detector)
+        self.tracker, self.smoother = tracker, smoother
         self.detect_every, self.refine, self.min_score = detect_every, refine, min_score
         self.frames_at_once = frames_at_once if detect_every == 1 else 1
 
@@ -92,7 +91,8 @@ class Pipeline:
         images = [frame.image for frame in chunk]
         scores: list[Any] | None = None
         if boxes is None:
-            found = self.detector(images)
+            # photos are known by file name, the frames of a film by number
+            found = self.detector(images, [f.name if f.name != "frame" else str(f.index) for f in chunk])
             boxes, scores = [d.boxes for d in found], [d.scores for d in found]
         estimated = self.estimator(images, boxes, scores)
         if self.refine:

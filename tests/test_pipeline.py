@@ -1,0 +1,128 @@
+"""Pipeline: frames in, people out, in order, however they are put together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gtpt.estimator import PoseEstimator
+from gtpt.pipeline import Pipeline, boxes_from_poses
+from gtpt.poses import Poses
+from gtpt.skeleton import load_skeleton
+from gtpt.sources import Frame
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def estimator(tmp_path_factory: pytest.TempPathFactory) -> PoseEstimator:
+    from gtpt.model import build, save
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save(build("gtpt-t", input_size=(48, 64)), path, {"calibration": {"raw": [0.0, 0.03], "calibrated": [0.0, 1.0]}})
+    return PoseEstimator(path)
+
+
+def film(count: int) -> Iterator[Frame]:
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        yield Frame(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8), i, i / 25)
+
+
+class Counting:
+    """A detector of the user's own: one box that depends on the image; remembers how many images it saw at once."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        self.calls.append(len(images))
+        return [(np.array([[0, 0, 20 + image[0, 0, 0] / 10, 50]], np.float32), np.array([0.5])) for image in images]
+
+
+def test_batching_changes_nothing(estimator: PoseEstimator) -> None:
+    one, many = Counting(), Counting()
+    alone = list(Pipeline(estimator, one, frames_at_once=1)(film(7)))
+    together = list(Pipeline(estimator, many, frames_at_once=3)(film(7)))
+    assert one.calls == [1] * 7 and many.calls == [3, 3, 1]
+    assert [r.frame.index for r in together] == list(range(7))
+    for a, b in zip(alone, together, strict=True):
+        np.testing.assert_allclose(a.poses.keypoints, b.poses.keypoints, atol=1e-3)
+        np.testing.assert_array_equal(a.poses.boxes, b.poses.boxes)
+
+
+def test_detects_every_nth_frame_and_follows_the_pose_in_between(estimator: PoseEstimator) -> None:
+    detector = Counting()
+    results = list(Pipeline(estimator, detector, detect_every=3)(film(7)))
+    assert detector.calls == [1, 1, 1]
+    np.testing.assert_array_equal(results[1].poses.boxes, boxes_from_poses(results[0].poses))
+    np.testing.assert_array_equal(results[3].poses.boxes[:, :2], [[0, 0]])
+
+
+def test_nobody_in_the_film(estimator: PoseEstimator) -> None:
+    empty = Pipeline(estimator, lambda images: [np.zeros((0, 4))] * len(images), detect_every=2)
+    assert [len(r.poses) for r in empty(film(5))] == [0] * 5
+
+
+def test_refining_estimates_in_the_box_of_the_first_pose(estimator: PoseEstimator) -> None:
+    whole = lambda images: [np.array([[0, 0, 80, 60]])] * len(images)  # noqa: E731
+    first = next(Pipeline(estimator, whole)(film(1))).poses
+    refined = next(Pipeline(estimator, whole, refine=True)(film(1))).poses
+    np.testing.assert_array_equal(refined.boxes, boxes_from_poses(first))
+
+
+def test_low_people_are_dropped(estimator: PoseEstimator) -> None:
+    score = float(next(Pipeline(estimator, Counting())(film(1))).poses.keypoint_scores.mean())
+    assert 0.05 < score < 0.95
+    assert len(next(Pipeline(estimator, Counting(), min_score=score - 0.05)(film(1))).poses) == 1
+    assert len(next(Pipeline(estimator, Counting(), min_score=score + 0.05)(film(1))).poses) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"detect_every": 0}, "detect_every"), ({"smoother": object()}, "tracker"), ({"min_score": 2}, "min_score")],
+)
+def test_settings_that_do_not_go_together(estimator: PoseEstimator, settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Pipeline(estimator, Counting(), **settings)
+
+
+def poses(keypoints: np.ndarray, scores: np.ndarray, box: Sequence[float]) -> Poses:
+    return Poses(
+        boxes=np.array([box]),
+        scores=np.ones(1),
+        keypoints=keypoints[None],
+        keypoint_scores=scores[None],
+        raw_scores=scores[None],
+        ids=np.zeros(1),
+        image_size=(200, 100),
+        skeleton=load_skeleton("coco17"),
+    )
+
+
+def test_boxes_from_poses_spans_what_is_sure() -> None:
+    rng = np.random.default_rng(0)
+    points = rng.uniform((50, 20), (150, 80), (17, 2))
+    points[:4] = [[50, 20], [150, 80], [100, 50], [60, 60]]
+    points[16] = [-500, 900]
+    scores = np.ones(17)
+    scores[16] = 0.1
+    box = boxes_from_poses(poses(points, scores, [0, 0, 10, 10]), margin=0.1)
+    np.testing.assert_allclose(box, [[40, 14, 160, 86]], atol=1e-4)
+    assert np.array_equal(boxes_from_poses(poses(points, scores * 0.1, [1, 2, 30, 40])), [[1, 2, 30, 40]])
+    outside = boxes_from_poses(poses(points + 1000, np.ones(17), [1, 2, 30, 40]))
+    assert np.array_equal(outside, [[1, 2, 30, 40]])
+
+
+def test_import_is_light(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    heavy = ("torch", "onnxruntime", "av", "scipy", "pandas", "lightning")
+    code = f"import sys, gtpt, gtpt.cli; print([m for m in {heavy} if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert out.stdout.strip() == "[]"
