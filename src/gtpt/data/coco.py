@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,7 +61,7 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
     """The person instances that official GTPT trains on and evaluates with ground-truth boxes.
 
     Kept are instances of category "person" (or the file's only category), not crowds, with a positive area, at least one
-    labelled body keypoint and a box that reaches into the image.
+    labelled body keypoint and a box that reaches into the image (and is larger than one pixel).
 
     Args:
         annotations: COCO keypoint JSON: a path, a member of a zip, or the parsed file.
@@ -68,24 +69,20 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a COCO keypoint file, or keypoints of another skeleton; names the entry.
+        ValueError: not a COCO keypoint file, keypoints of another skeleton, NaN; names the entry.
     """
     source = "annotations" if isinstance(annotations, Mapping) else str(annotations)
     data = annotations if isinstance(annotations, Mapping) else read_json(annotations)
     require_coco(data, source)
     category = person_category(data, source)
-    images = {int(i["id"]): i for i in data["images"]}
+    images = index_images(data, source)
     rows = [a for a in data["annotations"] if a.get("category_id") == category and is_person(a)]
-    for row in rows:
-        if row.get("image_id") not in images:
-            raise ValueError(
-                f"{source}: annotation {row.get('id')} belongs to image {row.get('image_id')}, which is not listed"
-            )
     joints = np.array([joint_list(a, skeleton, source) for a in rows]).reshape(-1, len(skeleton), 3)
-    cleaned = [clean_boxes(a["bbox"], (images[a["image_id"]]["width"], images[a["image_id"]]["height"])) for a in rows]
-    keep = np.array([ok[0] for _, ok in cleaned], dtype=bool)
+    cleaned = [clean_boxes(np.array(box_of(a, images, source)), image_size(images[a["image_id"]])) for a in rows]
+    boxes = np.array([box[0] for box, _ in cleaned]).reshape(-1, 4)
+    inside = np.array([ok[0] for _, ok in cleaned], dtype=bool)
     persons = Persons(
-        boxes=np.array([b[0] for b, _ in cleaned]).reshape(-1, 4),
+        boxes=boxes,
         keypoints=joints[..., :2],
         visible=np.minimum(joints[..., 2], 1).astype(np.float32),
         areas=np.array([a["area"] for a in rows], dtype=np.float64),
@@ -94,30 +91,45 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
         files=np.array([images[a["image_id"]]["file_name"] for a in rows], dtype=object),
         stores=np.zeros(len(rows), dtype=np.int64),
     )
-    return persons.select(keep)
+    return persons.select(inside & (boxes[:, 2:].max(axis=1) > 0))
 
 
 def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -> Persons:
-    """Person boxes of a detector in COCO results form, [{"image_id", "category_id": 1, "bbox", "score"}, ...], uncleaned."""
+    """Person boxes of a detector in COCO results form, used as they are unless they have no extent.
+
+    Args:
+        path: JSON list of {"image_id", "category_id", "bbox", "score"}; those of other categories are left out.
+        annotations: COCO file whose images they are of.
+        skeleton: number of keypoints.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not such a list, NaN, or boxes of images that are not listed.
+    """
+    source = "annotations" if isinstance(annotations, Mapping) else str(annotations)
     data = annotations if isinstance(annotations, Mapping) else read_json(annotations)
-    images = {int(i["id"]): i for i in data["images"]}
+    require_coco(data, source)
+    images, category = index_images(data, source), person_category(data, source)
     rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(r, dict) and {"image_id", "bbox", "score"} <= set(r) for r in rows):
         raise ValueError(f'{path}: detections must be a list of {{"image_id", "category_id", "bbox", "score"}}')
-    rows = [r for r in rows if r.get("category_id", 1) == 1]
-    if strangers := sorted({r["image_id"] for r in rows} - set(images))[:5]:
-        raise ValueError(f"{path}: detections of images that the annotations do not list, e.g. {strangers}")
+    rows = [r for r in rows if r.get("category_id", category) == category]
+    boxes = np.array([box_of(r, images, str(path)) for r in rows], dtype=np.float64).reshape(-1, 4)
+    scores = np.array([r["score"] for r in rows], dtype=np.float64)
+    if not np.isfinite(scores).all():
+        raise ValueError(f"{path}: {np.count_nonzero(~np.isfinite(scores))} detections have a score that is not finite")
     count = len(rows)
-    return Persons(
-        boxes=np.array([r["bbox"] for r in rows], dtype=np.float64).reshape(-1, 4),
+    persons = Persons(
+        boxes=boxes,
         keypoints=np.zeros((count, len(skeleton), 2)),
         visible=np.zeros((count, len(skeleton)), dtype=np.float32),
         areas=np.zeros(count),
-        scores=np.array([r["score"] for r in rows], dtype=np.float64),
+        scores=scores,
         image_ids=np.array([r["image_id"] for r in rows], dtype=np.int64),
         files=np.array([images[r["image_id"]]["file_name"] for r in rows], dtype=object),
         stores=np.zeros(count, dtype=np.int64),
     )
+    return persons.select(boxes[:, 2:].max(axis=1) > 0)
 
 
 def require_coco(data: Any, source: str) -> None:
@@ -143,15 +155,49 @@ def is_person(annotation: Mapping[str, Any]) -> bool:
     return not annotation.get("iscrowd") and annotation.get("area", 0) > 0 and max(annotation.get("keypoints") or [0]) != 0
 
 
+def index_images(data: Mapping[str, Any], source: str) -> dict[int, Mapping[str, Any]]:
+    """The file's images by id; ValueError names one that lacks something."""
+    for image in data["images"]:
+        if missing := [key for key in ("id", "file_name", "width", "height") if key not in image]:
+            raise ValueError(f"{source}: image {image.get('id', image.get('file_name'))} has no {', '.join(missing)}")
+    return {image["id"]: image for image in data["images"]}
+
+
+def image_size(image: Mapping[str, Any]) -> tuple[int, int]:
+    """Width and height as the file says."""
+    return image["width"], image["height"]
+
+
+def box_of(entry: Mapping[str, Any], images: Mapping[int, Any], source: str) -> list[float]:
+    """The box of an annotation or a detection; ValueError if its image is not listed or it is not four numbers."""
+    if entry.get("image_id") not in images:
+        raise ValueError(f"{source}: {_title(entry)} belongs to image {entry.get('image_id')}, which is not listed")
+    if not is_box(entry.get("bbox")):
+        raise ValueError(f"{source}: {_title(entry)} has the box {entry.get('bbox')}, not left, top, width, height")
+    return entry["bbox"]
+
+
+def is_box(box: Any) -> bool:
+    """Whether these are four finite numbers."""
+    return isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)
+
+
 def joint_list(annotation: Mapping[str, Any], skeleton: Skeleton, source: str) -> np.ndarray:
     """(K, 3) x, y, visibility of an annotation, its whole-body lists joined if the skeleton has them."""
     lists = WHOLEBODY_LISTS if "foot_kpts" in annotation and len(skeleton) > 17 else WHOLEBODY_LISTS[:1]
     joined = [v for name in lists for v in annotation.get(name) or ()]
     if len(joined) != 3 * len(skeleton):
         raise ValueError(
-            f"{source}: annotation {annotation.get('id')} has {len(joined) / 3:g} keypoints, {skeleton.name} has {len(skeleton)}"
+            f"{source}: {_title(annotation)} has {len(joined) / 3:g} keypoints, {skeleton.name} has {len(skeleton)}"
         )
-    return np.array(joined, dtype=np.float64).reshape(-1, 3)
+    joints = np.array(joined, dtype=np.float64).reshape(-1, 3)
+    if not np.isfinite(joints).all():
+        raise ValueError(f"{source}: {_title(annotation)} has keypoints that are not finite numbers")
+    return joints
+
+
+def _title(entry: Mapping[str, Any]) -> str:
+    return f"annotation {entry['id']}" if "id" in entry else f"detection of image {entry.get('image_id')}"
 
 
 def open_stores(roots: list[str | Path]) -> list[FileStore]:

@@ -1,0 +1,255 @@
+"""`gtpt data check`: what is wrong with a data set, and what training will skip, before a long run finds out."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from gtpt.data.coco import image_size, index_images, is_box, is_person, joint_list, person_category, require_coco
+from gtpt.data.images import FileStore, read_json
+from gtpt.geometry import clean_boxes
+from gtpt.skeleton import Skeleton, load_skeleton
+
+if TYPE_CHECKING:
+    from gtpt.train.config import Experiment, Source
+
+Effect = Literal["stops training", "is skipped", "is used"]
+Progress = Callable[[Iterable], Iterable]
+
+SHOWN = 5  # findings of a kind in the text; the JSON has all
+BOX_TOLERANCE = 2.0  # pixels that rounding may put a box beyond its image
+FAR = 1.0  # joints further than one box size from the box are taken for mistakes, e.g. swapped or relative coordinates
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: e.g. "missing image"; equal ones are counted together.
+        file: annotation file or image.
+        id: of the annotation or image in the annotation file; None where it concerns the whole file.
+        detail: what was found, with its values.
+        effect: what becomes of it: it "stops training", "is skipped", or "is used" as it is.
+    """
+
+    kind: str
+    file: str
+    id: int | str | None
+    detail: str
+    effect: Effect
+
+    def __str__(self) -> str:
+        name = "" if self.id is None else f", id {self.id}"
+        return f"{Path(self.file).name}{name}: {self.detail}"
+
+
+@dataclass
+class SourceReport:
+    """One annotation file.
+
+    Attributes:
+        annotations, images: as in the experiment.
+        findings: in the order of the file; annotations first, then images.
+        counts: "images", "images without annotations", "annotations", "persons used", and how many annotations the official
+            rules leave out, by reason ("skipped: crowd", ...), which is no mistake.
+    """
+
+    annotations: str
+    images: str
+    findings: list[Finding] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class CheckReport:
+    """What `check` found, per annotation file."""
+
+    sources: list[SourceReport]
+
+    @property
+    def findings(self) -> list[Finding]:
+        return [f for source in self.sources for f in source.findings]
+
+    def to_json(self) -> str:
+        return json.dumps({"sources": [asdict(source) for source in self.sources]}, indent=1)
+
+    def __str__(self) -> str:
+        return "\n\n".join(map(_as_text, self.sources))
+
+
+def check_experiment(experiment: Experiment, *, decode: bool = True, progress: Progress = iter) -> CheckReport:
+    """All data sets of an experiment; see `check`."""
+    data = experiment.data
+    sources = [*data.train, *([data.val] if data.val else [])]
+    if not sources:
+        raise ValueError("the experiment names no data: set data.train to a list of {annotations, images}")
+    return check(sources, load_skeleton(experiment.model.skeleton), decode=decode, progress=progress)
+
+
+def check(sources: Iterable[Source], skeleton: Skeleton, *, decode: bool = True, progress: Progress = iter) -> CheckReport:
+    """Read annotation files and their images, and list what is wrong.
+
+    Args:
+        sources: pairs of `annotations` and `images`.
+        skeleton: tells how many keypoints a person must have.
+        decode: read every image that training would read, once; else only look whether it exists.
+        progress: wraps the list of images of each source, e.g. a progress bar.
+    """
+    return CheckReport([_check_source(source, skeleton, decode, progress) for source in sources])
+
+
+def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Progress) -> SourceReport:
+    report = SourceReport(str(source.annotations), str(source.images))
+    try:
+        store = FileStore(source.images)
+        data = read_json(source.annotations)
+        require_coco(data, report.annotations)
+        category, images = person_category(data, report.annotations), index_images(data, report.annotations)
+    except (OSError, ValueError, KeyError) as error:  # nothing else can be looked at
+        report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
+        return report
+    used = _check_annotations(data, images, category, skeleton, report)
+    needed = [image for image in images.values() if image["id"] in used]
+    look = _check_pixels if decode else _check_existence
+    for image in progress(needed):
+        report.findings.extend(look(image, store))
+    return report
+
+
+def _check_annotations(
+    data: Mapping[str, Any], images: Mapping[int, Any], category: int, skeleton: Skeleton, report: SourceReport
+) -> set[int]:
+    """Findings and counts of an annotation file; returns the ids of the images that training will read."""
+    file, people = report.annotations, data["annotations"]
+    categories = {c.get("id") for c in data["categories"]}
+    for what, entries in (("image", data["images"]), ("annotation", people)):
+        for twice, count in Counter(entry.get("id") for entry in entries).items():
+            if count > 1:
+                detail = f"{count} {what}s have this id"
+                report.findings.append(Finding(f"duplicate {what} id", file, twice, detail, "is used"))
+    skipped: Counter[str] = Counter()
+    used: Counter[int] = Counter()
+    for person in people:
+        found = list(_check_person(person, images, categories, skeleton, file))
+        reason = _skip_reason(person, category)
+        if reason:
+            skipped[reason] += 1  # whatever else is wrong with it does not matter
+            found = [f for f in found if f.kind in ("unknown image", "unknown category")]
+        elif not any(f.effect != "is used" for f in found):
+            used[person["image_id"]] += 1
+        report.findings.extend(found)
+    report.counts = {
+        "images": len(data["images"]),
+        "images without annotations": len(images.keys() - {person.get("image_id") for person in people}),
+        "annotations": len(people),
+        "persons used": sum(used.values()),
+        **{f"skipped: {reason}": count for reason, count in sorted(skipped.items())},
+    }
+    if not used:
+        report.findings.append(Finding("no usable person", file, None, f"counts: {report.counts}", "stops training"))
+    return set(used)
+
+
+def _skip_reason(person: Mapping[str, Any], category: int) -> str | None:
+    """Why the official rules leave an annotation out, None if they do not."""
+    if person.get("category_id") != category:
+        return "not a person"
+    if person.get("iscrowd"):
+        return "crowd"
+    if not person.get("keypoints") or max(person["keypoints"]) == 0:
+        return "no labelled keypoint"
+    return None if is_person(person) else "no area"
+
+
+def _check_person(
+    person: Mapping[str, Any], images: Mapping[int, Any], categories: set[Any], skeleton: Skeleton, file: str
+) -> Iterator[Finding]:
+    name = person.get("id")
+    if person.get("category_id") not in categories:
+        detail = f"category {person.get('category_id')} is not among {sorted(map(str, categories))}"
+        yield Finding("unknown category", file, name, detail, "is skipped")
+    image = images.get(person.get("image_id"))  # type: ignore[arg-type]
+    if image is None:
+        yield Finding("unknown image", file, name, f"image {person.get('image_id')} is not listed", "stops training")
+        return
+    box: Any = person.get("bbox")
+    if not is_box(box):
+        yield Finding("wrong box", file, name, f"{box} is not left, top, width, height", "stops training")
+        return
+    yield from _check_box(box, image, file, name)
+    try:
+        joints = joint_list(person, skeleton, file)
+    except (ValueError, TypeError) as error:
+        yield Finding("wrong keypoints", file, name, str(error).removeprefix(f"{file}: "), "stops training")
+        return
+    yield from _check_joints(joints, np.array(box, dtype=np.float64), image, skeleton, file, name)
+
+
+def _check_box(box: list[float], image: Mapping[str, Any], file: str, name: Any) -> Iterator[Finding]:
+    width, height = image_size(image)
+    cleaned, inside = clean_boxes(np.array(box), (width, height))
+    where = f"box {box} in an image of {width}x{height}"
+    if not inside[0] or not (cleaned[0, 2:] > 0).any():
+        yield Finding("box outside", file, name, f"{where}: nothing to see", "is skipped")
+    elif min(box[0], box[1], width - box[0] - box[2], height - box[1] - box[3]) < -BOX_TOLERANCE:
+        yield Finding("box beyond the border", file, name, f"{where}: cut off", "is used")
+
+
+def _check_joints(
+    joints: np.ndarray, box: np.ndarray, image: Mapping[str, Any], skeleton: Skeleton, file: str, name: Any
+) -> Iterator[Finding]:
+    if joints[:, 2].min() < 0 or joints[:, 2].max() > 2:  # between 0 and 1 it is a weight: COCO-WholeBody has those
+        detail = f"visibility from {joints[:, 2].min():g} to {joints[:, 2].max():g}, expected 0, 1 or 2"
+        yield Finding("wrong visibility", file, name, detail, "is used")
+    labelled = joints[:, 2] > 0
+    margin = FAR * box[2:].max()
+    outside = np.maximum(box[:2] - joints[:, :2], joints[:, :2] - box[:2] - box[2:]).max(axis=1)
+    if (far := np.flatnonzero(labelled & (outside > margin))).size:
+        joint = far[np.argmax(outside[far])]
+        detail = f"{skeleton.keypoints[joint]} at {joints[joint, :2].tolist()} is far from the box {box.tolist()}"
+        yield Finding("keypoint far outside", file, name, detail, "is used")
+    beyond = np.maximum(-joints[:, :2], joints[:, :2] - image_size(image)).max(axis=1)
+    if (far := np.flatnonzero(labelled & (beyond > BOX_TOLERANCE))).size:
+        joint = far[np.argmax(beyond[far])]
+        detail = f"{skeleton.keypoints[joint]} at {joints[joint, :2].tolist()}, image {image['width']}x{image['height']}"
+        yield Finding("keypoint outside the image", file, name, detail, "is used")
+
+
+def _check_existence(image: Mapping[str, Any], store: FileStore) -> Iterator[Finding]:
+    if not store.exists(image["file_name"]):
+        yield Finding("missing image", f"{store.root}/{image['file_name']}", image["id"], "no such file", "stops training")
+
+
+def _check_pixels(image: Mapping[str, Any], store: FileStore) -> Iterator[Finding]:
+    file, name = f"{store.root}/{image['file_name']}", image["id"]
+    try:
+        height, width = store.read_image(image["file_name"], ignore_orientation=True).shape[:2]
+    except FileNotFoundError:
+        yield Finding("missing image", file, name, "no such file", "stops training")
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        yield Finding("unreadable image", file, name, str(error), "stops training")
+    else:
+        if (width, height) != image_size(image):
+            stated = f"{image['width']}x{image['height']}"
+            yield Finding("other size", file, name, f"is {width}x{height}, the annotations say {stated}", "is used")
+
+
+def _as_text(source: SourceReport) -> str:
+    lines = [f"{source.annotations} with {source.images}"]
+    lines += [f"  {count:>8,} {what}" for what, count in source.counts.items()]
+    kinds: dict[tuple[str, str], list[Finding]] = {}
+    for finding in source.findings:
+        kinds.setdefault((finding.kind, finding.effect), []).append(finding)
+    for (kind, effect), findings in kinds.items():
+        lines.append(f"  {len(findings):>8,} x {kind}: {effect}")
+        lines += [f"             {finding}" for finding in findings[:SHOWN]]
+        lines += [f"             and {len(findings) - SHOWN} more"] * (len(findings) > SHOWN)
+    return "\n".join([*lines, "  no findings"] if not source.findings else lines)
