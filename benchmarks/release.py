@@ -1,0 +1,158 @@
+"""Turn a training checkpoint into bundled weights: measure, calibrate, export, register, write the model card's figures.
+
+    python benchmarks/release.py runs/NAME/best.safetensors --name gtpt-t-coco17 \
+        --data ../shared/data/pose17_devval.zip
+
+The score is calibrated on one half of the measured images and its error is reported on the other half. Weights are stored
+in half precision; the script measures on real crops what that moves and stops if it is more than 0.05 px on average.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from gtpt.calibration import Calibration
+from gtpt.data.coco import open_stores, read_coco
+from gtpt.data.crops import load_crops
+from gtpt.data.dataset import CropDataset
+from gtpt.evaluate import expected_calibration_error, fit_isotonic, keypoint_similarity, pck, reliability
+from gtpt.evaluate.run import estimate, evaluate_network, torch_network
+from gtpt.export import export_onnx, verify_onnx
+from gtpt.model import GTPT, load
+from gtpt.model.checkpoint import HEADER, read_header, replace_atomically
+
+WEIGHTS = Path(__file__).parents[1] / "src/gtpt/weights"
+PROGRESS = ("AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--data", type=Path, required=True, help="COCO crop zip to measure on; never trained on")
+    parser.add_argument("--out", type=Path, default=Path("out/release"))
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    net = load(args.checkpoint)
+    figures, calibration = measure(net, args.data, args.out)
+    header = {k: v for k, v in read_header(args.checkpoint).items() if k not in ("config", "skeleton")}
+    extra = {**header, "calibration": calibration.to_dict()}
+    files = write_files(net, args.name.replace("-", "_"), extra)
+    crops = load_crops(args.data, net.skeleton, net.config.input_size, 256)
+    figures["half precision, ONNX"] = str(verify_onnx(files["onnx"], net, crops, bound_px=0.05))
+    figures["half precision, safetensors"] = compare(net, load(files["safetensors"]), crops)
+    register(args.name, net, files)
+    (args.out / "figures.json").write_text(json.dumps(figures, indent=1))
+    print(json.dumps(figures, indent=1))
+
+
+def measure(net: GTPT, data: Path, out: Path) -> tuple[dict[str, Any], Calibration]:
+    """Figures with ground-truth boxes, and the calibration of the score."""
+    annotations, figures = data / "annotations.json", {}
+    runs = {"pruned, flip test": (True, None), "pruned": (False, None), "entire": (False, "entire")}
+    for name, (flip, rates) in runs.items():
+        report = evaluate_network(net, annotations, data, flip_test=flip, keep_rates=rates)
+        figures[name] = {k: round(report.figures["body"][k], 4) for k in PROGRESS}
+    persons = read_coco(annotations, net.skeleton)
+    dataset = CropDataset(persons, open_stores([data]), net.skeleton, net.config.input_size)
+    found = estimate(torch_network(net), dataset, split=net.config.simcc_split, flip_test=False)
+    joints, mean = pck(found.keypoints, persons.keypoints, persons.visible, persons.boxes[:, 2:].max(axis=1), 0.1)
+    figures["PCK@0.1 of the box"] = {"mean": round(float(mean), 4)} | {
+        n: round(float(v), 3) for n, v in zip(net.skeleton.keypoints, joints, strict=True)
+    }
+    correct = keypoint_similarity(found.keypoints, persons.keypoints, persons.areas, net.skeleton.sigmas) > 0.5
+    labelled, fitted = persons.visible > 0, np.arange(len(persons)) % 2 == 0
+    fit, test = labelled & fitted[:, None], labelled & ~fitted[:, None]
+    calibration = fit_isotonic(found.raw_scores[fit], correct[fit])
+    raw, hit = found.raw_scores[test], correct[test]
+    figures["calibration, on the other half"] = {
+        "keypoints": int(test.sum()),
+        "correct": round(float(hit.mean()), 4),
+        "ECE of the raw score": round(expected_calibration_error(np.clip(raw, 0, 1), hit), 4),
+        "ECE of the calibrated score": round(expected_calibration_error(calibration(raw), hit), 4),
+    }
+    draw_reliability(np.clip(raw, 0, 1), calibration(raw), hit, out / "reliability.png")
+    return figures, calibration
+
+
+def draw_reliability(raw: np.ndarray, calibrated: np.ndarray, correct: np.ndarray, path: Path) -> None:
+    """Reliability diagram before and after: share of right keypoints over the score."""
+    import cv2
+
+    side, pad = 420, 60
+    canvas = np.full((side + 2 * pad, 2 * side + 3 * pad, 3), 255, np.uint8)
+    for number, (title, scores) in enumerate((("raw score", raw), ("calibrated score", calibrated))):
+        left, bins = pad + number * (side + pad), reliability(scores, correct, 15)
+        cv2.rectangle(canvas, (left, pad), (left + side, pad + side), (60, 60, 60), 1)
+        cv2.line(canvas, (left, pad + side), (left + side, pad), (170, 170, 170), 1, cv2.LINE_AA)
+        for low, high, count, accuracy in zip(bins.edges, bins.edges[1:], bins.counts, bins.accuracy, strict=False):
+            if count:
+                top = pad + side - round(float(accuracy) * side)
+                corners = (left + round(low * side) + 2, top), (left + round(high * side) - 2, pad + side)
+                cv2.rectangle(canvas, *corners, (178, 114, 0), -1)
+        cv2.putText(canvas, title, (left, pad - 16), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (30, 30, 30), 1, cv2.LINE_AA)
+        cv2.putText(
+            canvas, "score 0..1, height: share that is right", (left, pad + side + 30), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
+            (90, 90, 90), 1, cv2.LINE_AA,
+        )  # fmt: skip
+    cv2.imwrite(str(path), canvas)
+
+
+def write_files(net: GTPT, stem: str, extra: dict[str, Any]) -> dict[str, Path]:
+    """The two bundled files, both with weights in half precision."""
+    folder = WEIGHTS / "files"
+    folder.mkdir(exist_ok=True)
+    files = {"onnx": folder / f"{stem}.onnx", "safetensors": folder / f"{stem}.safetensors"}
+    export_onnx(net, files["onnx"], precision="float16", extra=extra)
+    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in net.state_dict().items()}
+    header = json.dumps({"config": net.config.to_dict(), "skeleton": net.skeleton.to_dict(), **extra})
+    replace_atomically(files["safetensors"], lambda path: save_file(half, path, metadata={HEADER: header}))
+    return files
+
+
+def compare(a: GTPT, b: GTPT, crops: np.ndarray) -> str:
+    """How far two networks place keypoints apart, in crop pixels."""
+    from gtpt import codec
+
+    points = [codec.decode(*torch_network(net)(crops), a.config.simcc_split)[0] for net in (a, b)]
+    distance = np.linalg.norm(points[0] - points[1], axis=-1)
+    if distance.mean() > 0.05:
+        raise SystemExit(f"half precision moves keypoints by {distance.mean():.3f} px on average")
+    return f"{distance.size} keypoints, largest {distance.max():.3f} px, mean {distance.mean():.4f} px"
+
+
+def register(name: str, net: GTPT, files: dict[str, Path]) -> None:
+    """Write name, sha256 and length into the registry, keeping its comments."""
+    path = WEIGHTS / "registry.yaml"
+    entry = {
+        "task": "pose",
+        "skeleton": net.skeleton.name,
+        "size": net.config.name.removeprefix("gtpt-").upper(),
+        "licence": "Apache-2.0",
+        "card": f"cards/{name}.md",
+        "files": {
+            kind: {"name": f.name, "sha256": hashlib.sha256(f.read_bytes()).hexdigest(), "bytes": f.stat().st_size}
+            for kind, f in files.items()
+        },
+    }
+    lines = path.read_text().split("\n")
+    start = next((i for i, line in enumerate(lines) if line == f"{name}:"), None)
+    if start is not None:  # replace the old entry
+        end = next((i for i in range(start + 1, len(lines)) if lines[i] and not lines[i].startswith(" ")), len(lines))
+        del lines[start:end]
+    text = "\n".join(lines).rstrip() + "\n\n" + yaml.safe_dump({name: entry}, sort_keys=False)
+    path.write_text(text)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(2)
+    main()
