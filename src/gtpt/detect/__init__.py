@@ -1,0 +1,17 @@
+"""From images to the boxes of people: a network, the whole image, or boxes of your own."""
+
+from gtpt.detect.detections import Detections, Detector, WholeImage, as_detector
+from gtpt.detect.given import GivenBoxes, load_boxes
+from gtpt.detect.make import make_detector
+from gtpt.detect.yolox import YoloxDetector
+
+__all__ = [
+    "Detections",
+    "Detector",
+    "GivenBoxes",
+    "WholeImage",
+    "YoloxDetector",
+    "as_detector",
+    "load_boxes",
+    "make_detector",
+]

@@ -1,0 +1,190 @@
+"""Boxes of your own: from COCO files, tables or arrays, found by the image's name."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from gtpt.data.coco import person_category, require_coco
+from gtpt.data.images import read_json
+from gtpt.detect.detections import Detections, Detector, to_detections
+
+logger = logging.getLogger(__name__)
+
+NAMES = ("name", "file", "file_name", "image")
+CORNERS, SIZES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
+Row = tuple["str | int", Sequence[Any], Any, str]  # image, x1 y1 x2 y2, score, where it stands
+
+
+class GivenBoxes(Detector):
+    """Boxes that are known beforehand.
+
+    Boxes kept by file name: every image must be listed, with (0, 4) boxes where there is nobody; a folder in the names
+    matters only where a file name occurs twice. Boxes kept by number (COCO image ids, frames of a film): the images must
+    be called by numbers ("000000000139.jpg"), and one without boxes is an image without people.
+
+    Args:
+        boxes: image -> (N, 4) x1, y1, x2, y2 in pixels, or a tuple of that and (N,) scores, or `Detections`.
+        threshold: boxes with a lower score are left out.
+
+    Raises:
+        ValueError: boxes that cannot be, named by their image.
+    """
+
+    def __init__(self, boxes: Mapping[str | int, Any], *, threshold: float = 0.0):
+        self._by_number: dict[int, Detections] = {}
+        self._by_name: dict[str, Detections] = {}
+        for key, value in boxes.items():
+            found = to_detections(value, f"boxes of {key!r}")
+            found = found[np.flatnonzero(found.scores >= threshold)]
+            if str(key).isdecimal():
+                self._by_number[int(key)] = found
+            else:
+                self._by_name[_path(str(key))] = found
+        self._short: dict[str, list[str]] = {}
+        for name in self._by_name:
+            self._short.setdefault(PurePosixPath(name).name, []).append(name)
+
+    def __len__(self) -> int:
+        """Images that have an entry."""
+        return len(self._by_number) + len(self._by_name)
+
+    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+        if names is None or len(names) != len(images):
+            raise ValueError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
+        return [self._inside(self.find(name), image, name) for image, name in zip(images, names, strict=True)]
+
+    def find(self, name: str) -> Detections:
+        """Boxes of an image by its file name, path or number; ValueError if there is no entry, or more than one fits."""
+        path = _path(name)
+        candidates = [path] if path in self._by_name else self._short.get(PurePosixPath(path).name, [])
+        if len(candidates) > 1:
+            raise ValueError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
+        if candidates:
+            return self._by_name[candidates[0]]
+        stem = PurePosixPath(path).stem
+        if self._by_number and stem.isdecimal():
+            return self._by_number.get(int(stem), Detections.empty())
+        known = [*self._by_name, *self._by_number][:3]
+        hint = "; boxes by image id need images called by numbers" if self._by_number and not self._by_name else ""
+        raise ValueError(f"no boxes are given for {name!r}; they are for {len(self)} images such as {known}{hint}")
+
+    @staticmethod
+    def _inside(found: Detections, image: np.ndarray, name: str) -> Detections:
+        """Without boxes that lie outside the image entirely: no pose can come from them."""
+        size = np.array(image.shape[1::-1])
+        inside = ((found.boxes[:, 2:] > 0) & (found.boxes[:, :2] < size)).all(axis=1)
+        if not inside.all():
+            logger.warning("%s: %d of %d given boxes lie outside the image", name, (~inside).sum(), len(found))
+        return found[np.flatnonzero(inside)]
+
+
+def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
+    """Boxes from a file.
+
+    Args:
+        path: a COCO annotation file (boxes of its people, crowds left out), COCO results
+            ([{"image_id", "bbox", "score"}, ...]), or a CSV table with a column name (or file) and x1, y1, x2, y2 or
+            x, y, w, h, and perhaps score; a row without numbers says that nobody is in the image.
+        threshold: boxes with a lower score are left out.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: neither of these; or a box that is not finite, inverted or empty, or a score outside [0, 1], by its row.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".json", ".csv"):
+        raise ValueError(f"{path}: boxes are read from COCO *.json and from *.csv")
+    if not path.is_file():
+        raise FileNotFoundError(f"no file with boxes at {path}")
+    boxes: dict[str | int, list[list[float]]] = {}
+    for image, corners, score, where in _csv_rows(path) if path.suffix.lower() == ".csv" else _coco_rows(path):
+        rows = boxes.setdefault(image, [])
+        if corners:
+            rows.append(_checked(corners, score, where))
+    tables = {image: np.array(rows, dtype=np.float32).reshape(-1, 5) for image, rows in boxes.items()}
+    return GivenBoxes({image: (t[:, :4], t[:, 4]) for image, t in tables.items()}, threshold=threshold)
+
+
+def _checked(corners: Sequence[Any], score: Any, where: str) -> list[float]:
+    try:
+        x1, y1, x2, y2, rating = (float(v) for v in (*corners, score))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"{where}: a box must be four numbers and a score one, got {list(corners)} and {score!r}"
+        ) from None
+    if not all(map(math.isfinite, (x1, y1, x2, y2))) or x2 <= x1 or y2 <= y1:
+        raise ValueError(f"{where}: the box from ({x1}, {y1}) to ({x2}, {y2}) is inverted, empty or not finite")
+    if not 0 <= rating <= 1:
+        raise ValueError(f"{where}: a score must be in [0, 1], got {score!r}")
+    return [x1, y1, x2, y2, rating]
+
+
+def _coco_rows(path: Path) -> Iterator[Row]:
+    data = read_json(path)
+    if isinstance(data, list):
+        yield from _result_rows(data, path)
+        return
+    require_coco(data, str(path))
+    person = person_category(data, str(path))
+    names = {image["id"]: image["file_name"] for image in data["images"]}
+    yield from ((name, (), 1, "") for name in names.values())
+    for row in data["annotations"]:
+        if row.get("category_id") == person and not row.get("iscrowd"):
+            where = f"{path}, annotation {row.get('id')}"
+            if row.get("image_id") not in names:
+                raise ValueError(f"{where}: image {row.get('image_id')} is not listed")
+            yield names[row["image_id"]], _corners(row.get("bbox"), where), 1, where
+
+
+def _result_rows(data: list[Any], path: Path) -> Iterator[Row]:
+    if not all(isinstance(row, dict) and {"image_id", "bbox"} <= set(row) for row in data):
+        raise ValueError(f'{path}: results must be a list of {{"image_id", "category_id", "bbox", "score"}}')
+    people = [(i, row) for i, row in enumerate(data) if row.get("category_id", 1) == 1]
+    if data and not people:
+        raise ValueError(f"{path}: none of the {len(data)} results is a person (category_id 1)")
+    for i, row in people:
+        where = f"{path}, result {i}"
+        yield row["image_id"], _corners(row["bbox"], where), row.get("score", 1), where
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not a CSV table in UTF-8: {error}") from error
+    delimiter = max(",;\t", key="".join(lines[:1]).count)
+    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
+    columns = table.fieldnames or []
+    name = next((n for n in NAMES if n in columns), None)
+    box = next((b for b in (CORNERS, SIZES) if set(b) <= set(columns)), None)
+    if name is None or box is None:
+        raise ValueError(
+            f"{path}: a table of boxes needs a column name (or file) and x1, y1, x2, y2 or x, y, w, h; it has {columns}"
+        )
+    for row in table:
+        where = f"{path}, line {table.line_num}"
+        values = [row[column] for column in box]
+        if not row[name]:
+            raise ValueError(f"{where}: the {name} of the image is missing")
+        corners = () if not any(values) else values if box == CORNERS else _corners(values, where)
+        yield row[name], corners, row.get("score") or 1, where
+
+
+def _corners(xywh: Any, where: str) -> list[float]:
+    """x1, y1, x2, y2 of left, top, width, height."""
+    try:
+        x, y, w, h = (float(v) for v in xywh)
+    except (TypeError, ValueError):
+        raise ValueError(f"{where}: a box must be four numbers x, y, width, height, got {xywh!r}") from None
+    return [x, y, x + w, y + h]
+
+
+def _path(name: str) -> str:
+    return name.replace("\\", "/")
