@@ -1,0 +1,275 @@
+"""The command line as a user meets it: files in, files out, exit codes, messages instead of tracebacks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gtpt.cli import main
+
+torch = pytest.importorskip("torch")
+PHOTOS = Path(__file__).parents[2] / "examples/photos"
+
+
+def run(*arguments: object) -> int:
+    """Exit code of a command line."""
+    try:
+        main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from gtpt.model import build, save
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "random.safetensors"
+    save(build("gtpt-t", input_size=(48, 64)), path, {"calibration": {"raw": [0.0, 0.01], "calibrated": [0.0, 1.0]}})
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with a name that trips careless code, two photos, a broken one and a text file."""
+    folder = tmp_path / "Fotos für müde Augen"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, shape in (("eins.png", (90, 70, 3)), ("zwei ä.png", (60, 100))):
+        ok, data = cv2.imencode(".png", rng.integers(0, 256, shape, dtype=np.uint8))
+        assert ok
+        (folder / name).write_bytes(data.tobytes())
+    (folder / "kaputt.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
+    (folder / "notes.txt").write_text("no picture either")
+    return folder
+
+
+def test_predict_photos_to_pictures_and_coco(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "out"
+    assert run("predict", *sorted(PHOTOS.glob("*.jpg")), "--boxes", "whole-image", "-w", weights, "-o", out, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["sources"][0]["people"] == 3 and not summary["skipped"]
+    results = json.loads((out / "photos.json").read_text())
+    assert len(results) == 3 and all(len(r["keypoints"]) == 51 and r["category_id"] == 1 for r in results)
+    for photo in PHOTOS.glob("*.jpg"):
+        assert cv2.imread(str(out / f"{photo.stem}_pose.jpg")).shape == cv2.imread(str(photo)).shape
+
+
+def test_predict_skips_what_it_cannot_read(
+    weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    arguments = ("--detector", "whole-image", "-w", weights, "-o", out, "--json", "--no-draw")
+    assert run("predict", photos, tmp_path / "missing.png", *arguments) == 3
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["sources"][0]["frames"] == 2
+    assert {Path(s["name"]).name for s in summary["skipped"]} >= {"kaputt.jpg", "missing.png"}
+    assert [p.name for p in out.iterdir()] == ["Fotos für müde Augen.json"]
+
+
+def test_predict_nothing_usable_fails(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("predict", tmp_path / "no.png", "--boxes", "whole-image", "-w", weights, "-o", tmp_path / "out") == 1
+    assert "no.png" in capsys.readouterr().err
+
+
+def test_predict_boxes_of_your_own(weights: Path, photos: Path, tmp_path: Path) -> None:
+    (photos / "kaputt.jpg").unlink()
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("file,x1,y1,x2,y2\neins.png,5,5,60,80\neins.png,10,10,70,90\nzwei ä.png,0,0,90,60\n", encoding="utf-8")
+    out = tmp_path / "out"
+    code = run("predict", photos, "--boxes", boxes, "-w", weights, "-o", out, "--format", "csv", "--no-draw")
+    assert code in (0, 3)  # notes.txt is mentioned
+    rows = (out / "Fotos für müde Augen.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 3 * 17
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "npz", "openpose", "parquet"])
+def test_predict_formats(kind: str, weights: Path, tmp_path: Path) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    out = tmp_path / "out"
+    photo = PHOTOS / "cameraman.jpg"
+    assert run("predict", photo, "--boxes", "whole-image", "-w", weights, "-o", out, "--format", kind, "--no-draw") == 0
+    assert len(list(out.iterdir())) == 1
+
+
+def test_predict_explains_with_torch(weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code = run("predict", PHOTOS / "cameraman.jpg", "--boxes", "whole-image", "-w", weights, "-o", out, "--explain")
+    assert code == 0
+    sheets = list(out.glob("*explain*.png"))
+    assert len(sheets) == 1 and min(cv2.imread(str(sheets[0])).shape[:2]) > 100
+
+
+@pytest.fixture
+def film(tmp_path: Path) -> Path:
+    av = pytest.importorskip("av")
+    path = tmp_path / "ein Film.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(12):
+            picture = np.full((64, 96, 3), 20 * i, np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                container.mux(packet)
+        container.mux(stream.encode())
+    return path
+
+
+def test_predict_film(film: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    import av
+
+    out = tmp_path / "out"
+    options = ("--stride", 2, "--start", 0.2, "--end", 1.0, "--detect-every", 2, "--smooth", "--track", "--threads", 1)
+    tuning = (
+        "--batch-size",
+        4,
+        "--flip-test",
+        "--threshold",
+        0.5,
+        "--min-score",
+        0.0,
+        "--engine",
+        "torch",
+        "--device",
+        "cpu",
+    )
+    code = run("predict", film, "--detector", "whole-image", "-w", weights, "-o", out, "--json", *options, *tuning)
+    assert code == 0
+    assert json.loads(capsys.readouterr().out)["sources"][0]["frames"] == 4
+    lines = [json.loads(line) for line in (out / "ein Film.jsonl").read_text().splitlines()]
+    frames = [line for line in lines if "frame" in line]
+    assert [f["frame"] for f in frames] == [2, 4, 6, 8]
+    with av.open(str(out / "ein Film_pose.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264" and sum(1 for _ in container.decode(stream)) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--format", "xml"), "xml"),
+        (("--smooth", "--no-track"), "--no-track"),
+        (("--explain", "--engine", "onnxruntime"), "--explain"),
+        (("--device", "cuda:9"), "no device"),
+        (("--boxes", "nowhere.csv"), "nowhere.csv"),
+    ],
+)
+def test_predict_says_what_does_not_go_together(
+    options: tuple[str, ...], message: str, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    base = ("predict", PHOTOS / "cameraman.jpg", "-w", weights, "-o", tmp_path / "out")
+    boxes = () if "--boxes" in options else ("--boxes", "whole-image")
+    assert run(*base, *boxes, *options) == 1
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+
+
+def test_wrong_usage_is_exit_code_2(weights: Path, tmp_path: Path) -> None:
+    assert run("predict") == 2
+    assert run("predict", PHOTOS, "--threshold", 2) == 2
+    assert run("fly") == 2
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture) -> None:
+    import gtpt
+
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == gtpt.__version__
+    assert run("--help") == 0
+    listed = capsys.readouterr().out
+    assert all(
+        verb in listed for verb in ("predict", "train", "test", "convert", "export", "info", "benchmark", "data", "weights")
+    )
+
+
+def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from gtpt.model import build, load, save
+
+    ours = tmp_path / "ours.safetensors"
+    save(build("gtpt-t"), ours)
+    assert run("convert", ours, tmp_path / "theirs.pth") == 0
+    assert run("convert", tmp_path / "theirs.pth", tmp_path / "again.safetensors", "--branch", "live") == 0
+    a, b = load(ours).state_dict(), load(tmp_path / "again.safetensors").state_dict()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert run("convert", ours, tmp_path / "x.bin") == 1
+    assert "x.bin" in capsys.readouterr().err
+
+
+def test_info(capsys: pytest.CaptureFixture) -> None:
+    assert run("info") == 0
+    assert "gtpt-b" in capsys.readouterr().out.lower()
+    assert run("info", "--json") == 0
+    assert json.loads(capsys.readouterr().out)
+
+
+def test_weights_list(capsys: pytest.CaptureFixture) -> None:
+    assert run("weights", "list") == 0
+    assert "yolox-nano" in capsys.readouterr().out
+    assert run("weights", "list", "--json") == 0
+    assert any(row["name"] == "yolox-nano" for row in json.loads(capsys.readouterr().out))
+
+
+def test_weights_download_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("GTPT_OFFLINE", "1")
+    monkeypatch.setenv("GTPT_CACHE", str(tmp_path))
+    assert run("weights", "download", "yolox-nano", "--force") == 1
+    assert "GTPT_OFFLINE" in capsys.readouterr().err
+    assert run("weights", "download", "nothing") == 1
+
+
+def test_detector_that_is_not_here(
+    monkeypatch: pytest.MonkeyPatch, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setenv("GTPT_OFFLINE", "1")
+    monkeypatch.setenv("GTPT_CACHE", str(tmp_path))
+    assert run("predict", PHOTOS / "cameraman.jpg", "-w", weights, "-o", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "whole-image" in error and "boxes of your own" in error
+
+
+@pytest.mark.integration
+def test_train_test_and_check_on_real_crops(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("lightning")
+    crops = shared / "data/pose17_devval.zip"
+    truth = json.loads(__import__("zipfile").ZipFile(crops).read("annotations.json"))
+    truth["images"], truth["annotations"] = truth["images"][:8], truth["annotations"][:8]
+    (tmp_path / "few.json").write_text(json.dumps(truth))
+    source = f"{{annotations: {tmp_path}/few.json, images: {crops}}}"
+    cfg = tmp_path / "tiny.yaml"
+    cfg.write_text(
+        f"out: {tmp_path}/run\nmodel: {{name: gtpt-t, input_size: [48, 64]}}\n"
+        f"data: {{train: [{source}], val: {source}, workers: 0}}\n"
+        "train: {epochs: 2, batch_size: 4, validate_every: 1, passes: pruned}\n"
+    )
+    assert run("data", "check", "--cfg", cfg) in (0, 3)
+    assert "8" in capsys.readouterr().out
+    assert run("train", "--cfg", cfg, "train.lr=0.0005", "--quiet") == 0
+    best = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    assert best.is_file()
+    flags = ("--checkpoint", best, "--no-flip", "--entire", "--batch-size", 3, "--device", "cpu", "--json")
+    assert run("test", "--cfg", cfg, *flags) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["persons"] == 8 and report["protocol"]["boxes"] == "ground truth" and not report["protocol"]["flip_test"]
+    assert run("train", "--cfg", cfg, "train.learning_rate=1") == 1
+    assert "train.learning_rate" in capsys.readouterr().err
+
+
+def test_export_and_verify(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("onnx")
+    out = tmp_path / "net.onnx"
+    options = ("--batch", 2, "--precision", "float16", "--verify", PHOTOS, "--bound", 5)
+    assert run("export", weights, "-o", out, *options) == 0
+    assert "px" in capsys.readouterr().out
+    photo = PHOTOS / "cameraman.jpg"
+    assert run("predict", photo, "--boxes", "whole-image", "-w", out, "-o", tmp_path / "o", "--no-draw") == 0
+    assert run("export", weights, "-o", out, "--precision", "int8") == 1
+    assert "--calibrate" in capsys.readouterr().err
+    assert run("export", weights, "-o", tmp_path / "d.onnx", "--decode", "--float-input", "--opset", 20) == 0
+    assert run("predict", photo, "--boxes", "whole-image", "-w", tmp_path / "d.onnx", "-o", tmp_path / "o") == 1
+    assert "--decode" in capsys.readouterr().err
