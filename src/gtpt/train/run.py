@@ -61,6 +61,8 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     changes = experiment.model.model_dump(exclude={"name", "skeleton"}, exclude_none=True)
     net = build(experiment.model.name, skeleton, **changes)
     resume = out / LAST
+    if config.convolutions == "kaiming":
+        net.apply(draw_convolutions)
     if config.init and not resume.is_file():
         logger.info("%s", start_from(net, config.init))
     module = PoseTraining(net, config, dataset, experiment.data.workers)
@@ -73,6 +75,12 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     if trainer.is_global_zero:
         save(module.ema, out / FINAL, {"step": trainer.global_step})
     return out / (BEST if (out / BEST).is_file() else FINAL)
+
+
+def draw_convolutions(module: torch.nn.Module) -> None:
+    """Draw a convolution's weights at the size that keeps the variance of ReLU features (He et al., 2015)."""
+    if isinstance(module, torch.nn.Conv2d):
+        torch.nn.init.kaiming_normal_(module.weight)
 
 
 def training_set(experiment: Experiment) -> CropDataset:
