@@ -13,7 +13,7 @@ $(STAMP): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(STAMP)
-	$(BIN)/gtpt predict examples/photos --out out/demo
+	$(BIN)/gtpt predict examples/photos/*.jpg --boxes examples/photos/boxes.csv --explain --out out/demo
 	@echo "Pictures and keypoints are in out/demo"
 
 test: $(STAMP) lint
