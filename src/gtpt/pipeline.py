@@ -123,5 +123,5 @@ def boxes_from_poses(poses: Poses, margin: float = 0.15) -> np.ndarray:
     spanned = np.concatenate([low - pad, high + pad], axis=1)
     boxes = np.where(known[:, None], spanned, poses.boxes)
     clipped = np.clip(boxes, 0, [width, height, width, height]).astype(np.float32)
-    usable = ((clipped[:, 2:] - clipped[:, :2]) >= 2).all(axis=1)
-    return np.where(usable[:, None], clipped, poses.boxes)
+    usable = np.all(clipped[:, 2:] - clipped[:, :2] >= 2, axis=1, keepdims=True)
+    return np.where(usable, clipped, poses.boxes)

@@ -49,11 +49,18 @@ def export(
     model = load_official(path) if official else load(path)
     known = ("config", "skeleton")
     extra = {} if official else {k: v for k, v in read_header(path).items() if k not in known}
-    stored = "float32" if precision is Precision.int8 else precision.value
+    half = precision is Precision.float16
     assert model.skeleton is not None
     size = model.config.input_size
     export_onnx(
-        model, out, batch=batch, opset=opset, uint8_input=not float_input, decode=decode, precision=stored, extra=extra
+        model,
+        out,
+        batch=batch,
+        opset=opset,
+        uint8_input=not float_input,
+        decode=decode,
+        precision="float16" if half else "float32",
+        extra=extra,
     )
     if precision is Precision.int8:
         quantize_onnx(out, out, load_crops(calibrate, model.skeleton, size))

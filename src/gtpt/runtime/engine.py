@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -154,7 +155,7 @@ def open_engine(path: str | Path, engine: str | None = None, *, device: str = "c
     if not fitting or engine not in (None, *fitting):
         reads = "; ".join(f"{name} reads {', '.join(suffixes)}" for name, suffixes in ENGINES.items())
         raise ValueError(f"{path.name} cannot be run by {engine or 'any engine'}: {reads}")
-    makers = {"onnxruntime": OnnxEngine, "openvino": OpenVinoEngine, "torch": TorchEngine}
+    makers: dict[str, Callable[..., Engine]] = {"onnxruntime": OnnxEngine, "openvino": OpenVinoEngine, "torch": TorchEngine}
     return makers[engine or fitting[0]](path, device=device, threads=threads)
 
 
@@ -165,8 +166,8 @@ def read_metadata(metadata: dict[str, str], path: Path) -> NetworkInfo:
     header = json.loads(metadata["gtpt"])
     if (header.get("input"), header.get("output")) != ("uint8", "simcc"):
         raise ValueError(
-            f"{path} takes {header.get('input')} crops and gives {header.get('output')}; the estimator runs files that take "
-            f"uint8 crops and give simcc logits: export it without --float-input and --decode"
+            f"{path} takes {header.get('input')} crops and gives {header.get('output')}; the estimator runs files that "
+            f"take uint8 crops and give simcc logits: export it without --float-input and --decode"
         )
     return NetworkInfo.from_header(header, str(path))
 

@@ -67,8 +67,8 @@ class TrainConfig(_Strict):
         epochs: passes over the training set.
         batch_size: persons per process and step (official: 64 on each of 4 GPUs).
         passes: "both" (global perceived loss), or one pass alone, which is cheaper: "pruned", "entire".
-        convolutions: "official" draws them tiny, N(0, 0.001), which costs thousands of steps until they have grown; "kaiming"
-            (ours) draws them at their usual size. Without effect on what `init` takes over.
+        convolutions: "official" draws them tiny, N(0, 0.001), and it takes thousands of steps until they have grown;
+            "kaiming" (ours) draws them at their usual size. Without effect on what `init` takes over.
         guidance: weight of a loss that shows keypoint tokens where to look (ours; 0 is official, 0.002 is about as strong
             as the rest); it shortens short trainings.
         optimizer: "adam" (official), "adamw", or "muon" (orthogonalised steps for matrices, AdamW for the rest).
@@ -91,7 +91,7 @@ class TrainConfig(_Strict):
     batch_size: int = Field(default=64, ge=2)
     passes: Literal["both", "pruned", "entire"] = "both"
     convolutions: Literal["official", "kaiming"] = "official"
-    guidance: float = Field(0.0, ge=0)
+    guidance: float = Field(default=0.0, ge=0)
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)

@@ -76,7 +76,9 @@ class PoseTraining(lightning.LightningModule):
     def losses(self, batch: dict[str, torch.Tensor]) -> LossParts:
         """Forward pass(es) and loss of a batch of `gtpt.data.dataset.Collate`, on this module's device."""
         tokens = self.net.embed(normalize(batch["crop"]))
-        chosen = {"entire": ["entire"], "pruned": [None], "both": [None, "entire"]}[self.config.passes]
+        chosen: list[str | None] = [None] if self.config.passes == "pruned" else ["entire"]
+        if self.config.passes == "both":
+            chosen = [None, "entire"]
         passes = [self.net.encode(tokens, rates) for rates in chosen]
         logits = [(p.x.float(), p.y.float()) for p in passes]
         targets = (batch["target_x"], batch["target_y"])
