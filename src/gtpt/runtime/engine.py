@@ -122,7 +122,7 @@ class TorchEngine:
             assert self.net.skeleton is not None
             self.info = NetworkInfo(self.net.config, self.net.skeleton, None, {})
         self.net.to(device)
-        self.batch = None
+        self.batch: int | None = None
 
     @cached_property
     def _run(self) -> Any:

@@ -1,0 +1,82 @@
+"""Engines: the same logits from the same network, whatever runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gtpt.estimator import PoseEstimator
+from gtpt.runtime import open_engine
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("onnx")
+
+CROPS = np.random.default_rng(0).integers(0, 256, (3, 64, 48, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    from gtpt.export import export_onnx
+    from gtpt.model import build, save
+
+    torch.manual_seed(0)
+    net = build("gtpt-t", input_size=(48, 64)).eval()
+    for parameter in net.stem.parameters():
+        if parameter.dim() == 4:
+            torch.nn.init.kaiming_normal_(parameter)
+    folder, extra = (
+        tmp_path_factory.mktemp("weights"),
+        {"calibration": {"raw": [0.0, 0.1], "calibrated": [0.0, 1.0]}, "AP": 0.5},
+    )
+    files = {name: folder / f"{name}.onnx" for name in ("any", "two")} | {"torch": folder / "net.safetensors"}
+    save(net, files["torch"], extra)
+    export_onnx(net, files["any"], extra=extra)
+    export_onnx(net, files["two"], batch=2, extra=extra)
+    return files
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_engines_agree_with_torch(files: dict[str, Path], engine: str) -> None:
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    reference, other = open_engine(files["torch"]), open_engine(files["any"], engine, threads=1)
+    for a, b in zip(reference(CROPS), other(CROPS), strict=True):
+        assert a.dtype == b.dtype == np.float32
+        np.testing.assert_allclose(a, b, atol=1e-4)
+    assert other.info.skeleton.name == "coco17" and other.info.config == reference.info.config
+    assert other.info.calibration == reference.info.calibration and other.info.facts["AP"] == 0.5
+    assert other.batch is None
+
+
+def test_a_fixed_batch_is_filled_up(files: dict[str, Path]) -> None:
+    two, free = PoseEstimator(files["two"], batch_size=32), PoseEstimator(files["any"])
+    assert two.batch_size == 2
+    image = np.random.default_rng(1).integers(0, 256, (90, 90, 3), dtype=np.uint8)
+    boxes = [[0, 0, 50, 80], [20, 10, 80, 90], [5, 5, 60, 60]]
+    np.testing.assert_allclose(two(image, boxes).raw_scores, free(image, boxes).raw_scores, rtol=1e-4)
+
+
+def test_foreign_files_are_refused(tmp_path: Path, files: dict[str, Path]) -> None:
+    import onnx
+
+    graph = onnx.load(files["any"])
+    del graph.metadata_props[:]
+    foreign = tmp_path / "foreign.onnx"
+    onnx.save(graph, foreign)
+    with pytest.raises(ValueError, match="gtpt export"):
+        open_engine(foreign)
+    cut = tmp_path / "cut.onnx"
+    cut.write_bytes(files["any"].read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"cut\.onnx"):
+        open_engine(cut)
+
+
+def test_engine_and_device_that_are_not_there(files: dict[str, Path]) -> None:
+    with pytest.raises(ValueError, match="onnxruntime reads .onnx"):
+        open_engine(files["torch"], "openvino")
+    with pytest.raises(ValueError, match="cuda"):
+        open_engine(files["any"], device="cuda")
+    with pytest.raises(ValueError, match="cuda"):
+        open_engine(files["torch"], device="cuda")
