@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gtpt.sources import Skipped, _camera_frames, _Selection, as_rgb, decode_image, open_source, read_image
+from gtpt.images import as_rgb, decode_image, read_image
+from gtpt.sources import Skipped, _camera_frames, _Selection, open_source
 
 av = pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")

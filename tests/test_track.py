@@ -153,8 +153,9 @@ def test_keypoints_that_nobody_found_do_not_count():
 def test_boxes_of_no_size_are_legal():
     tracker = Tracker(COCO17)
     point = people(np.full((2, 17, 2), 50.0))
-    assert sorted(tracker.update(point, 0.0).ids.tolist()) == [1, 2]
-    assert sorted(tracker.update(point, 0.1).ids.tolist()) == [1, 2]
+    strange = point.with_(boxes=[[np.nan, 0, np.inf, 9], [-np.inf, 0, 1, 1]])
+    for t, poses in enumerate((point, point, strange, strange)):
+        assert sorted(tracker.update(poses, t / 10).ids.tolist()) == [1, 2]
 
 
 def test_errors_name_the_value():

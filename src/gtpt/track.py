@@ -48,7 +48,8 @@ class Tracker:
 
     Args:
         skeleton: of the poses that will come.
-        memory_s: a person who is away for less than this many seconds gets the id back.
+        memory_s: a person who is away for less than this many seconds gets the id back. It must be longer than the time
+            from frame to frame, or nobody is recognised.
 
     Raises:
         ValueError: memory_s is not positive.
@@ -78,7 +79,7 @@ class Tracker:
         Raises:
             ValueError: another skeleton, or a time that does not increase.
         """
-        if poses.skeleton != self.skeleton:
+        if poses.skeleton is not self.skeleton and poses.skeleton != self.skeleton:  # comparing all of it is slow
             raise ValueError(f"the tracker follows {self.skeleton.name}, got poses of {poses.skeleton.name}")
         if not time > self._time:
             raise ValueError(f"time must increase from frame to frame, got {time} s after {self._time} s")
@@ -105,7 +106,7 @@ class Tracker:
         finite = np.isfinite(poses.keypoints).all(axis=2)
         return _Tracks(
             ids=np.full(len(poses), NO_ID),
-            boxes=np.nan_to_num(poses.boxes).astype(np.float64),
+            boxes=np.nan_to_num(poses.boxes, posinf=0, neginf=0).astype(np.float64),
             keypoints=np.where(finite[..., None], poses.keypoints, 0).astype(np.float64),
             weights=np.where(finite, np.nan_to_num(poses.keypoint_scores), 0).astype(np.float64),
             velocity=np.zeros((len(poses), 2)),
