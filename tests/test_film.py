@@ -68,7 +68,8 @@ def test_h264_yuv420p_with_the_frame_times_and_colours_that_were_given(tmp_path,
         frames = list(container.decode(stream))
     assert [f.time for f in frames] == pytest.approx(times, abs=2e-5)
     if size[0] > 1:
-        picture = frames[2].to_ndarray(format="rgb24")[: size[1], : size[0]]
+        with open_source(path, stride=2) as source:
+            _, picture = (frame.image[: size[1], : size[0]] for _, frame in zip(range(2), source, strict=False))
         assert np.median(np.abs(picture.astype(int) - image(2, size))) <= 3
 
 
