@@ -250,7 +250,8 @@ def _progress(results: Iterator[Result], opened: Source, quiet: bool) -> Iterato
     )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task(opened.kind, total=opened.frame_count, people=0, rate=0.0)
+        people = 0
         for result in results:
             yield result
-            seen = bar.tasks[0]
-            bar.update(task, advance=1, people=len(result.poses), rate=seen.speed or 0.0)
+            people += len(result.poses)
+            bar.update(task, advance=1, people=people, rate=bar.tasks[0].speed or 0.0)
