@@ -1,0 +1,127 @@
+"""Our checkpoints: bit for bit, self-describing, and never half-written."""
+
+import os
+import stat
+
+import pytest
+import torch
+
+from gtpt import Skeleton
+from gtpt.model import build, load, save
+from gtpt.model.checkpoint import read_header, replace_atomically
+
+CUSTOM = Skeleton.from_dict(
+    {
+        "name": "arm5",
+        "keypoints": {"shoulder": 0.08, "elbow": 0.07, "wrist": 0.06, "left_tip": 0.03, "right_tip": 0.03},
+        "edges": [["shoulder", "elbow", "wrist"]],
+        "groups": {
+            "rest": {"keypoints": ["elbow", "shoulder"]},
+            "hand": {"keypoints": ["wrist"], "parts": {"tips": ["right_tip", "left_tip"]}},
+        },
+        "parts": {"hand": ["wrist", "left_tip", "right_tip"]},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def net():
+    torch.manual_seed(0)
+    return build("gtpt-t", CUSTOM, input_size=(72, 96), simcc_split=5.333333333333333, keep_rates=(1, 0.8, 0.6, 0.5))
+
+
+def test_round_trip_is_bit_for_bit(net, tmp_path):
+    net.stem.conv[1].num_batches_tracked += 7
+    save(net, tmp_path / "a" / "net.safetensors", {"calibration": {"knots": [0.1, 0.2]}, "AP": 0.5})
+    again = load(tmp_path / "a" / "net.safetensors")
+    assert again.config == net.config and again.skeleton == CUSTOM and not again.training
+    assert again.state_dict().keys() == net.state_dict().keys()
+    for key, value in net.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value) and again.state_dict()[key].dtype == value.dtype, key
+    header = read_header(tmp_path / "a" / "net.safetensors")
+    assert header["calibration"] == {"knots": [0.1, 0.2]} and header["AP"] == 0.5
+    crops = torch.randn(1, 3, 96, 72)
+    with torch.inference_mode():
+        assert all(torch.equal(a, b) for a, b in zip(net.eval()(crops), again(crops), strict=True))
+
+
+def test_readable_by_others_as_the_umask_says(net, tmp_path):
+    save(net, tmp_path / "net.safetensors")
+    (tmp_path / "plain").touch()
+    assert stat.S_IMODE((tmp_path / "net.safetensors").stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_full_disk_keeps_the_old_file(net, tmp_path):
+    resource = pytest.importorskip("resource")
+    path = tmp_path / "net.safetensors"
+    save(net, path, {"version": 1})
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))  # the system refuses to write more
+    try:
+        with pytest.raises(OSError, match=r"could not write .*net\.safetensors.*older file there is as it was"):
+            save(net, path, {"version": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["net.safetensors"]  # nothing left behind
+    save(net, path, {"version": 2})
+    assert read_header(path)["version"] == 2
+
+
+def test_failed_move_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    path.write_text("old")
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        replace_atomically(path, lambda temporary: temporary.write_text("new"))
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["x"]
+
+
+def test_bad_files_are_named(net, tmp_path):
+    path = tmp_path / "net.safetensors"
+    save(net, path)
+    whole = path.read_bytes()
+    for size in (0, 5, 500, len(whole) - 1):
+        (tmp_path / "cut.safetensors").write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"cut\.safetensors is not a complete safetensors file"):
+            load(tmp_path / "cut.safetensors")
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load(tmp_path / "none.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="not written by gtpt"):
+        load(tmp_path / "other.safetensors")
+    torch.save({}, tmp_path / "theirs.pth")
+    with pytest.raises(ValueError, match="load_official"):
+        load(tmp_path / "theirs.pth")
+
+
+def test_header_and_tensors_must_belong_together(net, tmp_path):
+    import json
+
+    from safetensors.torch import load_file, save_file
+
+    path = tmp_path / "net.safetensors"
+    save(net, path)
+    tensors, header = load_file(path), read_header(path)
+    tensors.pop("human_token")
+    save_file(tensors, tmp_path / "less.safetensors", metadata={"gtpt": json.dumps(header)})
+    with pytest.raises(ValueError, match=r"does not fit its own header(.|\n)*human_token"):
+        load(tmp_path / "less.safetensors")
+    header["config"]["depth_of_tomorrow"] = 3
+    save_file(tensors, tmp_path / "newer.safetensors", metadata={"gtpt": json.dumps(header)})
+    with pytest.raises(ValueError, match=r"another version of gtpt.*depth_of_tomorrow"):
+        load(tmp_path / "newer.safetensors")
+
+
+def test_a_network_without_skeleton_is_not_saved(tmp_path):
+    net = build("gtpt-t", input_size=(48, 64))
+    net.skeleton = None
+    with pytest.raises(ValueError, match="no skeleton"):
+        save(net, tmp_path / "x.safetensors")
