@@ -1,8 +1,8 @@
 """`gtpt train`: read, check, train, resume. Linear on purpose.
 
-    gtpt train --cfg configs/coco/gtpt_t_256x192.yaml                          # one GPU, or the CPU
-    gtpt train --cfg configs/coco/gtpt_t_256x192.yaml train.devices=4          # four
-    gtpt train --cfg configs/coco/gtpt_t_256x192.yaml train.precision=bf16 train.batch_size=32
+    gtpt train --cfg configs/coco/gtpt_t_256x192.yaml                                       # 4 GPUs, as published
+    gtpt train --cfg configs/coco/gtpt_t_256x192.yaml train.devices=1 train.batch_size=256  # the same steps on one
+    gtpt train --cfg mine.yaml train.accelerator=cpu train.devices=1 train.batch_size=32
 
 The same command again resumes a run that was stopped or killed, at the step where its last checkpoint was made.
 """
@@ -30,7 +30,7 @@ from gtpt.evaluate.run import evaluate_network, evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
 from gtpt.model.transfer import start_from
 from gtpt.skeleton import Skeleton, load_skeleton
-from gtpt.train.config import DataConfig, Experiment, Source
+from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig
 from gtpt.train.module import PoseTraining
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
         FileNotFoundError, ValueError: data or settings that cannot work, before any work starts.
     """
     config, out = experiment.train, experiment.out
-    _check_devices(config.accelerator, config.devices)
+    _check_devices(config)
     _check_same_experiment(experiment)
     lightning.seed_everything(config.seed, verbose=False)
     skeleton = load_skeleton(experiment.model.skeleton)
@@ -170,12 +170,17 @@ class CheckpointKeeper(Callback):
         trainer.save_checkpoint(self.experiment.out / LAST)
 
 
-def _check_devices(accelerator: str, devices: int) -> None:
-    if accelerator == "gpu" and not torch.cuda.is_available():
+def _check_devices(config: TrainConfig) -> None:
+    """Ask for GPUs that exist."""
+    found, wanted = torch.cuda.device_count(), config.devices
+    if config.accelerator == "gpu" and not found:
         raise ValueError("train.accelerator=gpu, but PyTorch sees no GPU; use cpu, or install a CUDA build of torch")
-    found = torch.cuda.device_count()
-    if accelerator != "cpu" and found and devices > found:
-        raise ValueError(f"train.devices={devices}, but there are {found} GPUs")
+    if config.accelerator != "cpu" and found and wanted > found:
+        same = config.batch_size * wanted // found
+        raise ValueError(
+            f"train.devices={wanted}, but there are {found} GPUs: train.devices={found} train.batch_size={same} makes the "
+            f"same steps"
+        )
 
 
 def _check_validation(data: DataConfig, skeleton: Skeleton) -> None:
