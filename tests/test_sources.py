@@ -305,6 +305,19 @@ def test_broken_frames_are_skipped_and_counted(tmp_path):
     assert frames[-1].index == 59 and brightness(frames[-1].image) == pytest.approx(59, abs=2)
 
 
+def test_a_frame_that_lost_a_piece_is_skipped_and_counted(tmp_path):
+    path = film(tmp_path / "x.ts", STEADY, fmt="mpegts", size=(640, 480))
+    data = path.read_bytes()
+    pieces = [data[i : i + 188] for i in range(0, len(data), 188)]
+    inner = [i for i, p in enumerate(pieces) if p[1:3] == b"\x01\x00"]  # of the video, and not the first of a frame
+    del pieces[inner[len(inner) // 2]]
+    path.write_bytes(b"".join(pieces))
+    with open_source(path) as source:
+        frames = list(source)
+    assert source.skipped.count >= 1 and len(frames) == 60 - source.skipped.count
+    assert frames[-1].index == 59 and frames[-1].time == pytest.approx(STEADY[-1], abs=1e-3)
+
+
 def test_film_in_constant_memory(tmp_path):
     path = film(tmp_path / "x.mp4", [i / 30 for i in range(90)], size=(640, 480))
     with open_source(path) as source:

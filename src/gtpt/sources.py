@@ -312,7 +312,10 @@ def _decode(container: Any, stream: Any, start: float, skipped: Skipped, kind: K
             if last is not None and clock - origin <= last:  # a restarted stream or a broken clock: one frame later
                 origin = clock - last - period
             last = clock - origin
-            yield index, float(last), frame
+            if frame.is_corrupt:
+                skipped.add(f"frame {index}", "damaged")
+            else:
+                yield index, float(last), frame
             index += 1
 
 
