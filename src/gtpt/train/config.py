@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -133,7 +134,9 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
-    data.setdefault("out", f"runs/{path.stem}")
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")
+    data = {"out": f"runs/{path.stem}", **{key: value for key, value in data.items() if value is not None}}
     for override in overrides or ():
         _apply(data, override)
     try:
@@ -151,7 +154,10 @@ def _apply(data: dict[str, Any], override: str) -> None:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
             raise ValueError(f"override {override!r}: {parent!r} is no section")
-    data[leaf] = yaml.safe_load(value)
+    try:
+        data[leaf] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ValueError(f"override {override!r}: the value is not YAML: {error}") from error
 
 
 def _explain(error: ValidationError, path: Path) -> str:
@@ -159,11 +165,19 @@ def _explain(error: ValidationError, path: Path) -> str:
     for problem in error.errors():
         where = ".".join(map(str, problem["loc"]))
         if problem["type"] == "extra_forbidden":
-            section: Any = Experiment
-            for part in problem["loc"][:-1]:
-                section = section.model_fields[part].annotation if part in getattr(section, "model_fields", {}) else section
-            known = f"; known here: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
-            lines.append(f"  unknown key {where!r}{known}")
+            known = _keys_beside(problem["loc"])
+            near = get_close_matches(str(problem["loc"][-1]), known, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            lines.append(f"  unknown key {where!r}: {hint}known here: {', '.join(known)}")
         else:
             lines.append(f"  {where}: {problem['msg']}, got {problem['input']!r}")
     return "\n".join(lines)
+
+
+def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
+    """The keys that the section of an unknown key knows."""
+    section: Any = Experiment
+    for part in location[:-1]:
+        kind = section.model_fields[part].annotation if isinstance(part, str) else section
+        section = next(t for t in (kind, *get_args(kind)) if isinstance(t, type) and issubclass(t, BaseModel))
+    return list(section.model_fields)
