@@ -74,7 +74,7 @@ def test_foreign_files_are_refused(tmp_path: Path, files: dict[str, Path]) -> No
 
 
 def test_engine_and_device_that_are_not_there(files: dict[str, Path]) -> None:
-    with pytest.raises(ValueError, match="onnxruntime reads .onnx"):
+    with pytest.raises(ValueError, match="onnxruntime reads"):
         open_engine(files["torch"], "openvino")
     with pytest.raises(ValueError, match="cuda"):
         open_engine(files["any"], device="cuda")

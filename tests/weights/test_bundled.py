@@ -1,0 +1,54 @@
+"""The weights that come with the package: they load offline in every engine and find people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gtpt import PoseEstimator, read_image
+from gtpt.detect import load_boxes
+
+PHOTOS = Path(__file__).parents[2] / "examples/photos"
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GTPT_OFFLINE", "1")
+
+
+def test_torch_and_onnxruntime_place_the_same_keypoints() -> None:
+    pytest.importorskip("torch")
+    default, torch = PoseEstimator(), PoseEstimator(engine="torch")
+    images = [read_image(p) for p in sorted(PHOTOS.glob("*.jpg"))]
+    boxes = [d.boxes for d in load_boxes(PHOTOS / "boxes.csv")(images, sorted(p.name for p in PHOTOS.glob("*.jpg")))]
+    for a, b in zip(default(images, boxes), torch(images, boxes), strict=True):
+        assert np.median(np.linalg.norm(a.keypoints - b.keypoints, axis=-1)) < 1
+        np.testing.assert_allclose(a.keypoint_scores, b.keypoint_scores, atol=0.05)
+
+
+def test_faces_are_found_in_the_demo_photos() -> None:
+    """By eye: the middle of the eyes and the nose in each photo, right within a fifth of the box's width."""
+    places = {"astronaut.jpg": (222, 105), "cameraman.jpg": (255, 145), "grace_hopper.jpg": (265, 205)}
+    boxes = load_boxes(PHOTOS / "boxes.csv")
+    estimator = PoseEstimator()
+    for name, place in places.items():
+        image = read_image(PHOTOS / name)
+        box = boxes([image], [name])[0].boxes
+        face = estimator(image, box).keypoints[0, :3].mean(axis=0)
+        assert np.linalg.norm(face - place) < 0.2 * (box[0, 2] - box[0, 0]), name
+
+
+@pytest.mark.integration
+def test_average_precision_is_that_of_the_model_card(shared: Path) -> None:
+    pytest.importorskip("torch")
+    pytest.importorskip("faster_coco_eval")
+    from gtpt.evaluate.run import evaluate_network
+    from gtpt.model import load
+    from gtpt.weights import model_card, resolve
+
+    crops = shared / "data/pose17_devval.zip"
+    net = load(resolve("gtpt-t-coco17", format="safetensors"))
+    report = evaluate_network(net, crops / "annotations.json", crops, flip_test=True)
+    assert f"| {100 * report.ap:.1f} |" in model_card("gtpt-t-coco17")
