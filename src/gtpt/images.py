@@ -59,20 +59,20 @@ def decode_image(data: bytes, name: str = "from bytes", *, ignore_orientation: b
         raise ValueError(f"cannot read image {name}: {reason}") from error
     if image is not None:
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    image = _decode_with_pillow(data)
+    image = _decode_with_pillow(data, upright=not ignore_orientation)
     if image is None:
         raise ValueError(f"cannot read image {name}: cut off, damaged or not an image; JPEG, PNG, WebP and TIFF work")
     return image
 
 
-def _decode_with_pillow(data: bytes) -> np.ndarray | None:
+def _decode_with_pillow(data: bytes, *, upright: bool) -> np.ndarray | None:
     try:
         from PIL import Image, ImageOps
     except ImportError:
         return None
     with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         with Image.open(io.BytesIO(data)) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
     return None
 
 

@@ -100,7 +100,7 @@ class Skeleton:
         return f"Skeleton({self.name!r}, {len(self)} keypoints, groups: {groups})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Skeleton) and self.to_dict() == other.to_dict()
+        return self is other or (isinstance(other, Skeleton) and self.to_dict() == other.to_dict())
 
     def __hash__(self) -> int:
         return hash((self.name, self.keypoints))

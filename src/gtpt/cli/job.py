@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -108,7 +108,7 @@ class Job:
                 summary.skipped.append((_name(source), str(error)))
                 continue
             with opened:
-                self._work(opened, source, summary)
+                self._work(opened, source, selection, summary)
             if summary.interrupted:
                 break
         return summary
@@ -128,12 +128,12 @@ class Job:
     def finder(self) -> Any:
         return make_detector(self.detector, device=self.device, threads=self.threads)
 
-    def _pipeline(self, moving: bool) -> Pipeline:
+    def _pipeline(self, moving: bool, seconds_between: float) -> Pipeline:
         tracker = smoother = None
         if self.track or (self.track is None and moving) or self.smooth:
             from gtpt.track import Tracker
 
-            tracker = Tracker(self.estimator.skeleton)
+            tracker = Tracker(self.estimator.skeleton, memory_s=max(1.0, 3 * seconds_between))
         if self.smooth:
             from gtpt.smooth import Smoother
 
@@ -148,11 +148,12 @@ class Job:
             min_score=self.min_score,
         )
 
-    def _work(self, opened: Source, source: Any, summary: Summary) -> None:
+    def _work(self, opened: Source, source: Any, selection: Mapping[str, Any], summary: Summary) -> None:
         moving = opened.kind in ("video", "stream", "camera")
         done = SourceSummary(_name(source))
         summary.sources.append(done)
-        results = self._pipeline(moving)(opened)
+        seconds_between = selection.get("stride", 1) / (opened.fps or 30)
+        results = self._pipeline(moving, seconds_between)(opened)
         try:
             with ExitStack() as stack:
                 writer = stack.enter_context(self._writer(done, moving))
@@ -169,7 +170,7 @@ class Job:
                     done.people += len(result.poses)
         except KeyboardInterrupt:
             summary.interrupted = True
-        except OSError as error:  # a full disk: what was written is kept and valid
+        except (OSError, ValueError) as error:  # a full disk, a stream that changes its size: what was written is valid
             summary.skipped.append((done.name, str(error)))
         summary.skipped.extend(opened.skipped.items)
 
