@@ -273,3 +273,13 @@ def test_export_and_verify(weights: Path, tmp_path: Path, capsys: pytest.Capture
     assert run("export", weights, "-o", tmp_path / "d.onnx", "--decode", "--float-input", "--opset", 20) == 0
     assert run("predict", photo, "--boxes", "whole-image", "-w", tmp_path / "d.onnx", "-o", tmp_path / "o") == 1
     assert "--decode" in capsys.readouterr().err
+
+
+def test_benchmark_prints_a_ratio(weights: Path, capsys: pytest.CaptureFixture) -> None:
+    options = ("--batch", 1, "--batch", 2, "--repeats", 3, "--threads", 1, "--engine", "torch", "--device", "cpu")
+    assert run("benchmark", weights, "--reference", weights, *options, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert [row["batch"] for row in report["rows"]] == [1, 2] and report["machine"]
+    assert all(row["ms"] > 0 and 0.1 < row["ratio"] < 10 for row in report["rows"])
+    assert run("benchmark", weights, *options) == 0
+    assert "ratio to" in capsys.readouterr().out
