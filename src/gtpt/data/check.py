@@ -184,7 +184,10 @@ def _check_person(
     if not is_box(box):
         yield Finding("wrong box", file, name, f"{box} is not left, top, width, height", "stops training")
         return
-    yield from _check_box(box, image, file, name)
+    for finding in _check_box(box, image, file, name):
+        yield finding
+        if finding.effect == "is skipped":
+            return
     try:
         joints = joint_list(person, skeleton, file)
     except (ValueError, TypeError) as error:
@@ -197,9 +200,12 @@ def _check_box(box: list[float], image: Mapping[str, Any], file: str, name: Any)
     width, height = image_size(image)
     cleaned, inside = clean_boxes(np.array(box), (width, height))
     where = f"box {box} in an image of {width}x{height}"
-    if not inside[0] or not (cleaned[0, 2:] > 0).any():
+    beyond = [-box[0], -box[1], box[0] + box[2] - width, box[1] + box[3] - height]
+    if not inside[0] or cleaned[0, 2:].max() <= 0:
         yield Finding("box outside", file, name, f"{where}: nothing to see", "is skipped")
-    elif min(box[0], box[1], width - box[0] - box[2], height - box[1] - box[3]) < -BOX_TOLERANCE:
+    elif beyond[0] >= box[2] or beyond[1] >= box[3]:  # the official cleaning shifts before it cuts
+        yield Finding("box outside", file, name, f"{where}: moved to its border", "is used")
+    elif max(beyond) > BOX_TOLERANCE:
         yield Finding("box beyond the border", file, name, f"{where}: cut off", "is used")
 
 

@@ -1,0 +1,106 @@
+"""Order and augmentation depend on (seed, epoch, index) alone: what resuming and several processes rest on."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gtpt import codec, load_skeleton
+from gtpt.data.augment import AugmentConfig
+from gtpt.data.coco import read_coco
+from gtpt.data.dataset import Collate, CropDataset, EpochBatches
+from gtpt.data.images import FileStore
+from gtpt.geometry import invert_affine, transform_points
+
+from .figures import write_set, zipped
+
+BODY = load_skeleton("coco17")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("data") / "set", 6)
+
+
+def make(root, **changes):
+    persons = read_coco(root / "annotations.json", BODY)
+    return CropDataset(persons, [FileStore(root / "images")], BODY, (48, 64), AugmentConfig(color=0.5, blur=0.3), **changes)
+
+
+def assert_same(a, b):
+    assert a.keys() == b.keys()
+    for key in a:
+        np.testing.assert_array_equal(a[key], b[key], err_msg=key)
+
+
+def test_an_item_depends_on_seed_epoch_and_index_alone(folder):
+    first, second = make(folder), make(zipped(folder), cache=True)
+    wanted = [(e, i) for e in range(3) for i in range(6)]
+    expected = {item: first[item] for item in wanted}
+    for item in wanted[::-1]:  # another order, another store, from the cache
+        assert_same(second[item], expected[item])
+        assert_same(second[item], expected[item])
+    assert not np.array_equal(expected[0, 0]["affine"], expected[1, 0]["affine"])
+    assert not np.array_equal(make(folder, seed=1)[0, 0]["affine"], expected[0, 0]["affine"])
+    assert (expected[0, 0]["index"], expected[0, 0]["crop"].shape) == (0, (64, 48, 3))
+
+
+def test_affine_leads_back_to_the_image(folder):
+    crops = make(folder)
+    crops.augment = AugmentConfig(flip=0)
+    for index in range(6):
+        item = crops[3, index]
+        back = transform_points(item["joints"][None], invert_affine(item["affine"][None]))[0]
+        np.testing.assert_allclose(back, crops.persons.keypoints[index], atol=1e-6)
+
+
+def test_collate_adds_the_official_targets(folder):
+    crops = make(folder)
+    items = [crops[0, i] for i in range(3)]
+    batch = Collate((48, 64), 2.0)(items)
+    x, y, weight = codec.simcc_targets(batch["joints"].numpy(), batch["visible"].numpy(), (48, 64))
+    assert batch["crop"].shape == (3, 64, 48, 3) and batch["target_x"].shape == (3, 17, 96)
+    for key, expected in (("target_x", x), ("target_y", y), ("weight", weight)):
+        np.testing.assert_array_equal(batch[key].numpy(), expected)
+
+
+def test_loader_processes_change_nothing(folder):
+    from torch.utils.data import DataLoader
+
+    def batches(workers):
+        sampler = EpochBatches(6, 4, epoch=2)
+        return list(DataLoader(make(folder), batch_sampler=sampler, collate_fn=Collate((48, 64), 2.0), num_workers=workers))
+
+    alone, shared = batches(0), batches(2)
+    assert [len(b["index"]) for b in alone] == [4, 2]
+    for a, b in zip(alone, shared, strict=True):
+        assert_same({k: v.numpy() for k, v in a.items()}, {k: v.numpy() for k, v in b.items()})
+
+
+@given(size=st.integers(1, 60), batch=st.integers(1, 9), world=st.integers(1, 4), epoch=st.integers(0, 3))
+def test_processes_share_an_epoch(size, batch, world, epoch):
+    """Together they see each person once; all make the same number of steps; a step is the same set for any world."""
+    shares = [list(EpochBatches(size, batch, rank=r, world=world, epoch=epoch)) for r in range(world)]
+    assert {len(share) for share in shares} == {len(EpochBatches(size, batch, world=world))}
+    alone = list(EpochBatches(size, batch * world, epoch=epoch))
+    for step, together in enumerate(zip(*shares, strict=True)):
+        seen = [item for mine in together for item in mine]
+        assert all(mine and len(mine) <= batch for mine in together)
+        assert set(seen) == set(alone[step]) and (len(seen) == len(alone[step]) or len(alone[step]) < world)
+    assert sorted(i for step in alone for _, i in step) == list(range(size))
+    assert all(e == epoch for step in alone for e, _ in step)
+
+
+@given(size=st.integers(1, 40), batch=st.integers(1, 9), data=st.data())
+def test_an_epoch_can_start_in_its_middle(size, batch, data):
+    whole = list(EpochBatches(size, batch, epoch=1))
+    start = data.draw(st.integers(0, len(whole)))
+    rest = EpochBatches(size, batch, epoch=1, start=start)
+    assert list(rest) == whole[start:] and len(rest) == len(whole)  # len is that of the epoch: the trainer counts with it
+
+
+def test_every_epoch_has_its_own_order():
+    orders = [[i for b in EpochBatches(50, 8, epoch=e) for _, i in b] for e in (0, 1, 0)]
+    assert orders[0] == orders[2] != orders[1] and orders[0] != sorted(orders[0])
+    assert [i for b in EpochBatches(50, 8, shuffle=False) for _, i in b] == list(range(50))
+    assert orders[0] != [i for b in EpochBatches(50, 8, seed=1) for _, i in b]
