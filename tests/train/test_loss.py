@@ -1,0 +1,109 @@
+"""The loss, against recorded values and gradients of the authors' code, and what must hold for any logits."""
+
+import numpy as np
+import pytest
+import torch
+
+from gtpt.codec import simcc_targets
+from gtpt.train.loss import attention_guidance, ema_momentum, global_perceived_loss, simcc_kl
+
+LENGTHS = {"pred_x": 384, "pred_y": 512, "entire_pred_x": 384, "entire_pred_y": 512}
+
+
+@pytest.fixture(scope="module")
+def ops(golden):
+    return np.load(golden / "ops.npz")
+
+
+def recorded_inputs(joints):
+    """Logits, targets and weights by the rule of the golden folder."""
+    rng = np.random.default_rng(1000 + joints)
+    shape = {name: (4, joints, length) for name, length in LENGTHS.items()}
+    logits = {
+        n: torch.tensor((2 * rng.standard_normal(s)).astype(np.float32), requires_grad=True) for n, s in shape.items()
+    }
+    centers = rng.uniform(0, 384, (4, joints)), rng.uniform(0, 512, (4, joints))
+    targets = tuple(
+        torch.tensor(np.exp(-((np.arange(n) - m[..., None]) ** 2) / 32) / (4 * np.sqrt(2 * np.pi)), dtype=torch.float32)
+        for m, n in zip(centers, (384, 512), strict=True)
+    )
+    return logits, targets, torch.tensor((rng.random((4, joints, 1)) < 0.7)[..., 0], dtype=torch.float32)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("joints", [17, 133])
+def test_values_and_gradients_are_the_official_ones(ops, joints):
+    logits, targets, weight = recorded_inputs(joints)
+    pairs = [(logits[f"{which}pred_x"], logits[f"{which}pred_y"]) for which in ("", "entire_")]
+    loss = global_perceived_loss(*pairs, targets, weight)
+    loss.total.backward()
+    for part, name in (("total", "train"), ("pruned", "eval"), ("entire", "entire_only"), ("distill", "distill")):
+        assert getattr(loss, part).item() == pytest.approx(float(ops[f"loss{joints}_{name}"]), rel=1e-5)
+    for name, value in logits.items():
+        expected = ops[f"loss{joints}_grad_{name}_row"]
+        np.testing.assert_allclose(value.grad[1, 2], expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
+        assert value.grad.abs().sum().item() == pytest.approx(float(ops[f"loss{joints}_grad_{name}_abssum"]), rel=1e-5)
+    single = global_perceived_loss(pairs[0], None, targets, weight)
+    assert single.total.item() == loss.pruned.item() and single.entire == single.distill == 0
+
+
+@pytest.mark.integration
+def test_momentum_of_the_average_is_the_official_one(ops):
+    steps = int(ops["ema_niter_per_epoch"])
+    mine = [ema_momentum(epoch * steps + step, 300 * steps) for epoch, step in ops["ema_epoch_step"]]
+    np.testing.assert_allclose(mine, ops["ema_momentum"], rtol=0, atol=1e-12)
+    assert ema_momentum(0, 10) == pytest.approx(0.996) and ema_momentum(10, 10) == 1
+
+
+def random_case(seed=0, batch=2, joints=3, bins=20):
+    generator = torch.Generator().manual_seed(seed)
+    logits = [torch.randn(batch, joints, bins, generator=generator, requires_grad=True) for _ in range(4)]
+    targets = tuple(torch.rand(batch, joints, bins, generator=generator) for _ in range(2))
+    return (logits[0], logits[1]), (logits[2], logits[3]), targets
+
+
+def test_the_teacher_does_not_learn_from_the_pupil():
+    pruned, entire, targets = random_case()
+    global_perceived_loss(pruned, entire, targets, torch.ones(2, 3)).distill.backward()
+    assert all(z.grad is None for z in entire) and all(z.grad.abs().sum() > 0 for z in pruned)
+
+
+def test_unlabelled_joints_teach_nothing_but_count_in_the_mean():
+    pruned, entire, targets = random_case()
+    weight = torch.ones(2, 3)
+    weight[1] = weight[0, 0] = 0
+    total = global_perceived_loss(pruned, entire, targets, weight).total
+    total.backward()
+    assert all((z.grad[weight == 0] == 0).all() and (z.grad[weight > 0] != 0).any() for z in (*pruned, *entire))
+    person = [tuple(z.detach()[:1] for z in pair) for pair in (pruned, entire, targets)]
+    assert total.item() == pytest.approx(global_perceived_loss(*person, weight[:1]).total.item() / 2)  # batch of one works
+
+
+def test_a_perfect_prediction_costs_nothing_but_the_missing_mass():
+    x, _, weight = simcc_targets(np.array([[[24.0, 30.0]]]), np.ones((1, 1)), (48, 64))
+    target = torch.from_numpy(x)
+    logits = torch.log(target.clamp_min(1e-12))
+    assert abs(simcc_kl(logits, target, torch.from_numpy(weight)).item()) < 1e-6
+    assert simcc_kl(logits.roll(9, -1), target, torch.from_numpy(weight)).item() > 1e-3
+
+
+def test_empty_targets_give_no_nan():
+    logits = torch.randn(1, 1, 8, requires_grad=True)
+    loss = simcc_kl(logits, torch.zeros(1, 1, 8), torch.ones(1, 1))
+    loss.backward()
+    assert loss.item() == 0 and (logits.grad == 0).all()
+
+
+def test_guidance_pulls_attention_to_the_joint():
+    """Patches 4 x 4 over 48x64: joint at (42, 8) lies in row 0, column 3."""
+    logits = torch.zeros(1, 2, 1, 16, requires_grad=True)
+    ids = torch.randperm(16)[None]
+    arguments = (ids, torch.tensor([[[42.0, 8.0]]]), torch.ones(1, 1), (4, 4), (48, 64))
+    attention_guidance(logits, *arguments).backward()
+    pulled = logits.grad[0, 0, 0].argmin()
+    assert ids[0, pulled] == 3
+    better = torch.zeros(1, 2, 1, 16)
+    better[..., pulled] = 3
+    assert attention_guidance(better, *arguments) < attention_guidance(logits, *arguments)
+    hidden = attention_guidance(logits, ids, arguments[1], torch.zeros(1, 1), (4, 4), (48, 64))
+    assert hidden.item() == 0
