@@ -154,5 +154,6 @@ def register(name: str, net: GTPT, files: dict[str, Path]) -> None:
 
 
 if __name__ == "__main__":
+    torch.set_flush_denormal(True)
     torch.set_num_threads(2)
     main()

@@ -11,7 +11,6 @@ import typer
 class Precision(str, Enum):
     float32 = "float32"
     float16 = "float16"
-    int8 = "int8"
 
 
 def export(
@@ -19,14 +18,11 @@ def export(
     out: Path = typer.Option(..., "--out", "-o", help="The *.onnx to write."),
     batch: int = typer.Option(None, min=1, help="A fixed number of crops. Default: any number."),
     opset: int = typer.Option(20, help="ONNX operator set."),
-    precision: Precision = typer.Option(
-        Precision.float32, help="float16 stores the weights in half; int8 computes in integers and needs --calibrate."
-    ),
+    precision: Precision = typer.Option(Precision.float32, help="float16 stores the weights in half, half the size."),
     decode: bool = typer.Option(False, "--decode", help="Decode inside: keypoints and raw scores instead of logits."),
     float_input: bool = typer.Option(False, "--float-input", help="Take normalised float crops instead of uint8."),
     verify: Path = typer.Option(None, help="Compare with PyTorch on these crops: photos, or a COCO crop zip."),
     bound: float = typer.Option(0.5, min=0, help="Fail if the keypoints move by more pixels than this on average."),
-    calibrate: Path = typer.Option(None, help="Crops to calibrate int8 with: photos, or a COCO crop zip."),
 ) -> None:
     """Export to ONNX, for onnxruntime, OpenVINO and TensorRT.
 
@@ -37,19 +33,16 @@ def export(
     require("torch", "export")
     require("onnx", "export")
     from gtpt.data.crops import load_crops
-    from gtpt.export import export_onnx, quantize_onnx, verify_onnx
+    from gtpt.export import export_onnx, verify_onnx
     from gtpt.model import load, load_official
     from gtpt.model.checkpoint import read_header
     from gtpt.weights import resolve
 
-    if precision is Precision.int8 and calibrate is None:
-        raise ValueError("--precision int8 needs real crops: give --calibrate PHOTOS or a COCO crop zip")
     path = resolve(weights, format="safetensors")
     official = path.suffix in (".pth", ".pt")
     model = load_official(path) if official else load(path)
     known = ("config", "skeleton")
     extra = {} if official else {k: v for k, v in read_header(path).items() if k not in known}
-    half = precision is Precision.float16
     assert model.skeleton is not None
     size = model.config.input_size
     export_onnx(
@@ -59,11 +52,9 @@ def export(
         opset=opset,
         uint8_input=not float_input,
         decode=decode,
-        precision="float16" if half else "float32",
+        precision=precision.value,
         extra=extra,
     )
-    if precision is Precision.int8:
-        quantize_onnx(out, out, load_crops(calibrate, model.skeleton, size))
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
     if verify is not None:
         typer.echo(str(verify_onnx(out, model, load_crops(verify, model.skeleton, size), bound)))

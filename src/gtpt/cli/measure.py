@@ -48,7 +48,7 @@ def benchmark(
         typer.echo(json.dumps({**facts, "rows": rows}))
         return
     typer.echo(f"{facts['machine']}; {threads} thread(s), {device}; ratio to {reference}, median of {repeats} pairs")
-    width = max(len(r["weights"]) for r in rows)
+    width = max(len(name) for name in names)
     typer.echo(f"{'weights':<{width}}  batch        ms   people/s   ratio")
     for r in rows:
         typer.echo(
