@@ -9,7 +9,7 @@ import numpy as np
 from gtpt.evaluate.oks import NMS_THRESHOLD, oks_nms, rescore
 
 
-def official_results(  # noqa: PLR0913  # the columns of one table
+def official_results(  # the columns of one table
     image_ids: np.ndarray,
     keypoints: np.ndarray,
     raw_scores: np.ndarray,

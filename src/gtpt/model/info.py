@@ -111,8 +111,8 @@ def info_table() -> str:
         "One person at 192x256. params: weights, tokens and position embedding. GMAC: multiply-accumulates (10^9) of",
         "convolutions, linear layers and attention, all rows; GMAC run: without the rows of the last layer that nobody",
         "reads. Published: the authors' README; its GFLOPs are GMAC without attention, its parameters without tokens and",
-        "position embedding, its AP on COCO val2017 (whole-body AP for 133 points). Tokens: coarse layers; group layers, group",
-        "by group.",
+        "position embedding, its AP on COCO val2017 (whole-body AP for 133 points). Tokens: coarse layers; then",
+        "group layers, group by group.",
     )
     return "\n".join([lines[0], rule, *lines[1:], "", *notes])
 
