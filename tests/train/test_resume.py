@@ -1,0 +1,126 @@
+"""A run that was killed, anywhere and more than once, ends with the weights of one that was not: bit for bit."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+
+import pytest
+import torch
+
+import gtpt.model.checkpoint
+from gtpt.model.checkpoint import read_header
+from gtpt.train.run import BEST, FINAL, LAST, train
+
+pytestmark = pytest.mark.integration
+
+
+def test_from_every_checkpoint(experiment, tmp_path, monkeypatch):
+    """One after each step, the ends of epochs included, and after the last."""
+    archive = []
+
+    def replace_and_keep(source, target):
+        shutil.move(source, target)
+        if str(target).endswith(LAST):
+            archive.append(shutil.copy(target, tmp_path / f"{len(archive)}.ckpt"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gtpt.model.checkpoint.os, "replace", replace_and_keep)
+        final = train(experiment("train.checkpoint_every=1", "train.batch_size=6"), progress=False)
+    expected = final.read_bytes()
+    assert len(archive) == 6 and read_header(final)["step"] == 6  # 14 persons are 3 steps of up to 6
+    for number, checkpoint in enumerate(archive):
+        again = experiment(f"out={tmp_path / f'again{number}'}", "train.batch_size=6")
+        again.out.mkdir()
+        shutil.copy(checkpoint, again.out / LAST)
+        assert train(again, progress=False).read_bytes() == expected, f"resumed after step {number + 1}"
+
+
+def test_kill_9(experiment, tmp_path):
+    """The same command again and again, killed at random moments, with validation and loader processes."""
+    options = (
+        "train.epochs=4",
+        "train.optimizer=muon",
+        "train.ema=0.9",
+        "train.checkpoint_every=2",
+        "train.validate_every=2",
+    )
+    expected = train(experiment(*options, f"out={tmp_path / 'whole'}"), progress=False).parent
+    killed = experiment(*options, "data.workers=1", f"out={tmp_path / 'killed'}")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["gtpt.train.run"])
+    patience, kills = random.Random(), 0
+    for attempt in range(20):
+        process = context.Process(target=train, args=(killed,), kwargs={"progress": False})
+        process.start()
+        if kills < 3:
+            wait_for_change(killed.out / LAST, process)
+            time.sleep(patience.uniform(0, 1))
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+        process.join(timeout=300)
+        assert process.exitcode in (0, -signal.SIGKILL), f"attempt {attempt} failed by itself"
+        if process.exitcode == 0:
+            break
+    assert kills > 0 and process.exitcode == 0
+    for name in (FINAL, BEST):
+        assert (killed.out / name).read_bytes() == (expected / name).read_bytes(), f"{name} after {kills} kills"
+    assert not list(killed.out.glob(".*")), "half-written files are swept up"
+
+
+def wait_for_change(path, process):
+    before = path.stat().st_mtime_ns if path.exists() else None
+    while process.is_alive() and (not path.exists() or path.stat().st_mtime_ns == before):
+        time.sleep(0.01)
+
+
+def test_failed_save_leaves_a_run_that_can_go_on(experiment, tmp_path, monkeypatch):
+    """The disk is full from the third checkpoint on; with space again the run ends as if nothing had been."""
+    expected = train(experiment(f"out={tmp_path / 'whole'}"), progress=False).read_bytes()
+    full, saved = experiment("train.checkpoint_every=1"), []
+    real_replace = os.replace
+
+    def replace(source, target):
+        if str(target).endswith(LAST):
+            saved.append(target)
+            if len(saved) > 2:
+                raise OSError(28, "No space left on device")
+        real_replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gtpt.model.checkpoint.os, "replace", replace)
+        with pytest.raises(OSError, match=r"last\.ckpt: .*No space left on device; an older file there is as it was"):
+            train(full, progress=False)
+    assert torch.load(full.out / LAST, weights_only=True)["global_step"] == 2
+    assert sorted(p.name for p in full.out.iterdir()) == ["config.yaml", "last.ckpt", "logs"]
+    assert train(full, progress=False).read_bytes() == expected
+
+
+def test_a_finished_run_is_left_alone_and_finished_again(experiment):
+    final = train(experiment(), progress=False)
+    before = final.read_bytes()
+    final.unlink()  # killed between the last checkpoint and the final weights
+    assert train(experiment(), progress=False).read_bytes() == before
+
+
+def test_logs_of_earlier_parts_stay(experiment):
+    train(experiment("train.epochs=1", "train.log_every=1"), progress=False)
+    train(experiment("train.log_every=1"), progress=False)
+    logs = experiment().out / "logs"
+    assert [p.name for p in sorted(logs.iterdir())] == ["run0", "run1"]
+    steps = [row.split(",") for part in ("run0", "run1") for row in (logs / part / "metrics.csv").read_text().split()[1:]]
+    assert len(steps) == 8
+
+
+def test_what_does_not_belong_to_the_run_is_refused(experiment):
+    train(experiment("train.epochs=1"), progress=False)
+    for change, message in (
+        ("model.input_size=[96, 128]", "holds a run of another network.*set another `out=`"),
+        ("train.optimizer=muon", r"holds a run of another optimizer \(adam, now muon\)"),
+        ("train.batch_size=7", r"made with 4 steps per epoch, these settings give 2: .*train\.init="),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(experiment(change), progress=False)
