@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -51,4 +52,5 @@ def test_average_precision_is_that_of_the_model_card(shared: Path) -> None:
     crops = shared / "data/pose17_devval.zip"
     net = load(resolve("gtpt-t-coco17", format="safetensors"))
     report = evaluate_network(net, crops / "annotations.json", crops, flip_test=True)
-    assert f"| {100 * report.ap:.1f} |" in model_card("gtpt-t-coco17")
+    stated = re.search(r"\| pruned, flip test \| ([\d.]+) \|", model_card("gtpt-t-coco17"))
+    assert stated and abs(100 * report.ap - float(stated[1])) < 0.3  # the card measured float32 weights
