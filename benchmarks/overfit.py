@@ -1,6 +1,6 @@
 """Proof of learning: a network is trained on a few real people until it knows them by heart.
 
-python benchmarks/overfit.py --data ../shared/data/pose17_devval.zip
+python benchmarks/overfit.py --data ../shared/data/pose17_train_coco.zip
 python benchmarks/overfit.py --data crops.zip --people 16 model.input_size=[96,128] train.epochs=60
 
 The same code as `gtpt train`, from an experiment file, with augmentation off; AP is measured on the same people. A bug in

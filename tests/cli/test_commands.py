@@ -236,7 +236,7 @@ def test_detector_that_is_not_here(
 @pytest.mark.integration
 def test_train_test_and_check_on_real_crops(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("lightning")
-    crops = shared / "data/pose17_devval.zip"
+    crops = shared / "data/pose17_train_coco.zip"
     truth = json.loads(__import__("zipfile").ZipFile(crops).read("annotations.json"))
     truth["images"], truth["annotations"] = truth["images"][:8], truth["annotations"][:8]
     (tmp_path / "few.json").write_text(json.dumps(truth))

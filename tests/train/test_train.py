@@ -123,7 +123,7 @@ def test_what_cannot_work_is_said_before_work_starts(experiment, figures, tmp_pa
 @pytest.fixture(scope="module")
 def real_crops(shared, tmp_path_factory) -> dict[str, str]:
     """Four large, fully labelled people of the crop archive, as a source."""
-    archive = shared / "data" / "pose17_devval.zip"
+    archive = shared / "data" / "pose17_train_coco.zip"
     with zipfile.ZipFile(archive) as file:
         data = json.loads(file.read("annotations.json"))
     people = [a for a in data["annotations"] if min(a["keypoints"][2::3]) > 0 and a["area"] > 9000]
