@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,21 +19,21 @@ class LossParts(NamedTuple):
     distill: Tensor
 
 
-def simcc_kl(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def simcc_kl(log_probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """KL divergence of SimCC vectors, mean over bins and batch, weighted per joint, mean over joints.
 
     All joints at once: the weighted mean over bins is linear in t * (log t - log softmax(z)).
 
     Args:
-        logits: (B, K, L).
+        log_probabilities: (B, K, L), log softmax of the logits.
         target: (B, K, L) a distribution, need not sum to one; zero entries count nothing.
         weight: (B, K); joints of weight 0 stay in the denominator (official).
 
     Returns:
         Scalar: sum over axis and batch of weight * KL, divided by L * B * K.
     """
-    batch, joints, bins = logits.shape
-    per_joint = (torch.xlogy(target, target) - target * logits.log_softmax(dim=-1)).sum(dim=-1)
+    batch, joints, bins = target.shape
+    per_joint = (torch.xlogy(target, target) - target * log_probabilities).sum(dim=-1)
     return (per_joint * weight).sum() / (bins * batch * joints)
 
 
@@ -50,16 +51,17 @@ def global_perceived_loss(
         weight: (B, K) joint weights.
     """
 
-    def against(logits: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> Tensor:
-        return simcc_kl(logits[0], target[0], weight) + simcc_kl(logits[1], target[1], weight)
+    def against(prediction: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+        return simcc_kl(prediction[0], target[0], weight) + simcc_kl(prediction[1], target[1], weight)
 
-    learned = against(pruned, targets)
+    log_pruned = [axis.log_softmax(dim=-1) for axis in pruned]
+    learned = against(log_pruned, targets)
     if entire is None:
         nothing = torch.zeros((), device=weight.device)
         return LossParts(learned, nothing, learned, nothing)
-    teacher = against(entire, targets)
-    soft = (entire[0].detach().softmax(dim=-1), entire[1].detach().softmax(dim=-1))
-    distill = against(pruned, soft)
+    log_entire = [axis.log_softmax(dim=-1) for axis in entire]
+    teacher = against(log_entire, targets)
+    distill = against(log_pruned, [axis.detach().exp() for axis in log_entire])
     return LossParts(learned + teacher + distill, teacher, learned, distill)
 
 
