@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from gtpt.train.config import Experiment, load_experiment
 
 from ..data.figures import write_set
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of child processes: sums in another number of threads round differently
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the child processes, whatever tests before set."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
