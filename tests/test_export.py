@@ -1,0 +1,152 @@
+"""Exported files: the numbers of the network in every form, the contract of the file, and refusals."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+
+from gtpt import Skeleton, codec, load_skeleton  # noqa: E402
+from gtpt.data.crops import load_crops  # noqa: E402
+from gtpt.export import export_onnx, read_header, verify_onnx  # noqa: E402
+from gtpt.model import GTPT, build, normalize  # noqa: E402
+from gtpt.model.config import GTPTConfig  # noqa: E402
+
+SHALLOW = {"input_size": (96, 128), "coarse_layers": 4, "group_layers": 2}  # exported in seconds
+
+
+def lively(skeleton="coco17", **changes):
+    net = build("gtpt-t", skeleton, **{**SHALLOW, **changes})
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 1.5 / math.sqrt(parameter[0].numel()))
+    return net.eval()
+
+
+def pixels(count, seed=0):
+    """Blocks of colour, so that neighbouring pixels agree as in a photo."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (count, 16, 12, 3), dtype=np.uint8)
+    return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+
+def run(path, feed):
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, {"crops": feed})
+
+
+@pytest.fixture(scope="module")
+def net():
+    return lively()
+
+
+@pytest.fixture(scope="module")
+def logits(net):
+    with torch.inference_mode():
+        return [v.numpy() for v in net(normalize(torch.from_numpy(pixels(5))))]
+
+
+@pytest.fixture(scope="module")
+def exported(net, tmp_path_factory):
+    """Any batch, uint8 in, logits out."""
+    return export_onnx(net, tmp_path_factory.mktemp("onnx") / "net.onnx", extra={"AP": 0.7})
+
+
+def test_any_batch_gives_the_logits(exported, logits):
+    for count in (1, 2, 5):
+        for got, expected in zip(run(exported, pixels(5)[:count]), logits, strict=True):
+            assert got.dtype == np.float32
+            np.testing.assert_allclose(got, expected[:count], rtol=0, atol=1e-4)
+
+
+def test_openvino_runs_the_same_file(exported, logits):
+    openvino = pytest.importorskip("openvino")
+    out = openvino.Core().compile_model(exported, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([pixels(5)])
+    for name, expected in zip("xy", logits, strict=True):
+        np.testing.assert_allclose(out[name], expected, rtol=0, atol=1e-4)
+
+
+def test_the_file_says_what_it_is(exported, net):
+    graph = onnx.load(exported)
+    header = json.loads({p.key: p.value for p in graph.metadata_props}["gtpt"])
+    assert header == read_header(exported)
+    assert GTPTConfig.from_dict(header["config"]) == net.config
+    assert Skeleton.from_dict(header["skeleton"]) == net.skeleton
+    assert (header["input"], header["output"], header["AP"]) == ("uint8", "simcc", 0.7)
+    assert [i.name for i in graph.graph.input] == ["crops"]
+    assert [o.name for o in graph.graph.output] == ["x", "y"]
+    assert {o.domain for o in graph.opset_import} <= {"", "ai.onnx"}  # nothing that only one engine knows
+    assert not {"If", "Loop", "NonZero", "GatherElements"} & {n.op_type for n in graph.graph.node}  # static, whole rows
+
+
+def test_every_option_at_once(net, logits, exported, tmp_path):
+    """Normalised float crops in fixed batches, decoded, stored in half, attention as one operator."""
+    path = tmp_path / "sub" / "half.onnx"
+    assert path == export_onnx(net, path, batch=5, uint8_input=False, decode=True, precision="float16", opset=23)
+    assert sum(node.op_type == "Attention" for node in onnx.load(path).graph.node) == 6
+    assert path.stat().st_size < 0.6 * exported.stat().st_size
+    keypoints, scores = run(path, normalize(torch.from_numpy(pixels(5))).contiguous().numpy())
+    expected = codec.decode(*logits)
+    moved = np.abs(keypoints - expected[0]).max(axis=-1) > 0.5
+    assert moved.mean() < 0.1  # peaks of random weights are flat
+    np.testing.assert_allclose(scores, expected[1], atol=1e-3)
+    assert (read_header(path)["input"], read_header(path)["output"]) == ("float32", "keypoints")
+    assert verify_onnx(path, net, pixels(7), bound_px=10).max_logit < 1e-3  # the last batch is not full
+    with pytest.raises(ort.capi.onnxruntime_pybind11_state.InvalidArgument):
+        run(path, np.zeros((4, 3, 128, 96), np.float32))
+
+
+def test_verification_measures_and_refuses(exported, net):
+    result = verify_onnx(exported, net, pixels(10), bound_px=0.01)
+    assert result.keypoints == 10 * 17 and result.max_px == result.mean_px == result.changed == 0
+    assert 0 < result.max_logit < 1e-4 and "170 keypoints" in str(result)
+    other = lively()
+    with torch.no_grad():
+        other.head_x[1].bias[100] += 100  # everybody now stands at bin 100
+    with pytest.raises(ValueError, match=r"differs from its network.*allowed is a mean of 0\.5 px"):
+        verify_onnx(exported, other, pixels(2))
+
+
+def test_what_cannot_be_exported(net, tmp_path):
+    for wrong, message in (
+        ({"model": torch.nn.Linear(2, 2)}, "Linear"),
+        ({"model": GTPT(net.config)}, "no skeleton"),
+        ({"opset": 17}, "opset 17 is too old"),
+        ({"precision": "bfloat16"}, "'float32' or 'float16', got 'bfloat16'"),
+        ({"batch": 0}, "1 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            export_onnx(**{"model": net, "path": tmp_path / "x.onnx", **wrong})
+    assert not list(tmp_path.iterdir())
+
+
+def test_broken_and_foreign_files(exported, net, tmp_path):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(exported.read_bytes()[:5000])
+    foreign = onnx.load(exported)
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    with pytest.raises(ValueError, match=r"broken\.onnx"):
+        verify_onnx(broken, net, pixels(1))
+    with pytest.raises(ValueError, match="not written by gtpt"):
+        verify_onnx(tmp_path / "foreign.onnx", net, pixels(1))
+    with pytest.raises(FileNotFoundError, match="missing"):
+        verify_onnx(tmp_path / "missing.onnx", net, pixels(1))
+    for crops in (pixels(1)[:0], pixels(1)[:, ::2], pixels(1).astype(np.float32)):
+        with pytest.raises(ValueError, match="crops"):
+            verify_onnx(exported, net, crops)
+
+
+@pytest.mark.integration
+def test_whole_body_on_real_crops(shared, tmp_path):
+    """The deep network on people: no keypoint leaves its bin."""
+    net = lively("coco_wholebody133", input_size=(192, 256), coarse_layers=6, group_layers=6)
+    crops = load_crops(shared / "data" / "pose17_devval.zip", load_skeleton("coco17"), (192, 256), 4)
+    path = export_onnx(net, tmp_path / "wholebody.onnx")
+    assert verify_onnx(path, net, crops, bound_px=0.05).max_logit < 1e-4
