@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -51,7 +52,7 @@ def test_kill_9(experiment, tmp_path):
     killed = experiment(*options, "data.workers=1", f"out={tmp_path / 'killed'}")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["gtpt.train.run"])
-    patience, kills = random.Random(), 0
+    patience, kills, loaders = random.Random(), 0, []
     for attempt in range(20):
         process = context.Process(target=train, args=(killed,), kwargs={"progress": False})
         process.start()
@@ -59,6 +60,7 @@ def test_kill_9(experiment, tmp_path):
             wait_for_change(killed.out / LAST, process)
             time.sleep(patience.uniform(0, 1))
             if process.is_alive():
+                loaders += children(process.pid)
                 os.kill(process.pid, signal.SIGKILL)
                 kills += 1
         process.join(timeout=300)
@@ -69,6 +71,20 @@ def test_kill_9(experiment, tmp_path):
     for name in (FINAL, BEST):
         assert (killed.out / name).read_bytes() == (expected / name).read_bytes(), f"{name} after {kills} kills"
     assert not list(killed.out.glob(".*")), "half-written files are swept up"
+    deadline = time.monotonic() + 60  # a worker looks for its parent every 5 seconds
+    while any(is_running(pid) for pid in loaders) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not any(is_running(pid) for pid in loaders), "loader processes outlive a killed run"
+
+
+def children(pid):
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+def is_running(pid):
+    path = Path(f"/proc/{pid}/stat")
+    return path.exists() and path.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def wait_for_change(path, process):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from typing import Any
 
 import lightning
@@ -44,6 +45,9 @@ class PoseTraining(lightning.LightningModule):
             batch_sampler=self.batches,
             collate_fn=Collate(self.net.config.input_size, self.net.config.simcc_split),
             num_workers=self.workers,
+            # A forked worker shares the data set's memory and ends when its parent is killed; one of a fork server, the
+            # default from Python 3.14 on, does not notice and stays for ever.
+            multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
             persistent_workers=self.workers > 0,
         )
 
