@@ -4,7 +4,8 @@ python benchmarks/overfit.py --data ../shared/data/pose17_train_coco.zip
 python benchmarks/overfit.py --data crops.zip --people 16 model.input_size=[96,128] train.epochs=60
 
 The same code as `gtpt train`, from an experiment file, with augmentation off; AP is measured on the same people. A bug in
-targets, geometry, loss or decoding shows as a ceiling well below 1.
+targets, geometry, loss or decoding shows as a ceiling well below 1. The figures are with the flip test, which is hard on a
+network that never saw anybody in a mirror: `gtpt test --no-flip` on the kept run (--out) shows what it knows by heart.
 """
 
 from __future__ import annotations

@@ -24,5 +24,5 @@ def check(
     with progress_bar("images", quiet=as_json) as progress:
         report = check_experiment(load_experiment(cfg, overrides), decode=decode, progress=progress)
     typer.echo(report.to_json() if as_json else str(report))
-    if report.findings:
+    if any(finding.effect != "is used" for finding in report.findings):
         raise typer.Exit(3)
