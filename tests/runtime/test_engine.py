@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,21 @@ def test_engines_agree_with_torch(files: dict[str, Path], engine: str) -> None:
     assert other.info.skeleton.name == "coco17" and other.info.config == reference.info.config
     assert other.info.calibration == reference.info.calibration and other.info.facts["AP"] == 0.5
     assert other.batch is None
+
+
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_several_people_at_a_time_give_what_one_call_gives(files: dict[str, Path], threads: int | None) -> None:
+    """Order and numbers, also when several callers share the engine."""
+    engine = open_engine(files["any"], threads=threads)
+    crops = np.random.default_rng(1).integers(0, 256, (7, 64, 48, 3), dtype=np.uint8)
+    expected = engine.session.run(["x", "y"], {"crops": crops})
+    with ThreadPoolExecutor(3) as callers:
+        given, reversed_, again = callers.map(engine, [crops, crops[::-1], crops])
+    for axis in (0, 1):
+        np.testing.assert_allclose(given[axis], expected[axis], atol=1e-4)
+        np.testing.assert_allclose(reversed_[axis], expected[axis][::-1], atol=1e-4)
+        np.testing.assert_array_equal(given[axis], again[axis])
+    assert [v.shape[0] for v in engine(crops[:0])] == [0, 0]
 
 
 def test_a_fixed_batch_is_filled_up(files: dict[str, Path]) -> None:

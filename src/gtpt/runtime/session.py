@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,11 @@ def open_session(
     if wanted not in session.get_providers():  # listed, but its libraries did not load
         raise _no_device(device, session.get_providers())
     return session
+
+
+def available_cores() -> int:
+    """How many cores this process may use: fewer than the machine has in a container that was given some of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _no_device(device: str, providers: list[str]) -> ValueError:
