@@ -6,6 +6,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import typer
 
@@ -33,17 +34,17 @@ def benchmark(
     rows = []
     for size in batch:
         for name in names:
-            mine, other = _pairs(runs[name](size), runs[reference](size), repeats)
+            mine, other = paired_seconds(runs[name](size), runs[reference](size), repeats)
             rows.append(
                 {
                     "weights": name,
                     "batch": size,
-                    "ms": round(1e3 * _median(mine), 3),
-                    "people_per_s": round(size / _median(mine), 1),
-                    "ratio": round(_median([b / a for a, b in zip(mine, other, strict=True)]), 3),
+                    "ms": round(1e3 * median(mine), 3),
+                    "people_per_s": round(size / median(mine), 1),
+                    "ratio": round(median_ratio(mine, other), 3),
                 }
             )
-    facts = {"machine": _machine(), "threads": threads, "device": device, "reference": reference, "repeats": repeats}
+    facts = {"machine": machine(), "threads": threads, "device": device, "reference": reference, "repeats": repeats}
     if as_json:
         typer.echo(json.dumps({**facts, "rows": rows}))
         return
@@ -79,11 +80,13 @@ def _opened(name: str, engine: str | None, device: str, threads: int) -> Callabl
     return prepare
 
 
-def _pairs(mine: Callable[[], object], other: Callable[[], object], repeats: int) -> tuple[list[float], list[float]]:
-    """Seconds of both, measured in turn, after a warm-up."""
+def paired_seconds(
+    mine: Callable[[], object], reference: Callable[[], object], repeats: int
+) -> tuple[list[float], list[float]]:
+    """Wall seconds of both, measured in turn after a warm-up: noise of the machine hits both alike."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + 2):
-        for work, times in zip((mine, other), seconds, strict=True):
+        for work, times in zip((mine, reference), seconds, strict=True):
             began = time.perf_counter()
             work()
             if turn >= 2:
@@ -91,11 +94,13 @@ def _pairs(mine: Callable[[], object], other: Callable[[], object], repeats: int
     return seconds
 
 
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]
+def median_ratio(mine: list[float], reference: list[float]) -> float:
+    """How many times faster than the reference: the median over the pairs."""
+    return median(b / a for a, b in zip(mine, reference, strict=True))
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The line that every table of times needs: processor, cores, system."""
     import os
 
     cpu = next(
