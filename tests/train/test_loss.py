@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from gtpt.codec import simcc_targets
-from gtpt.train.loss import attention_guidance, ema_momentum, global_perceived_loss, simcc_kl
+from gtpt.model import build
+from gtpt.train.dense import DenseHeads
+from gtpt.train.loss import ema_momentum, global_perceived_loss, pointing_loss, simcc_kl
 
 LENGTHS = {"pred_x": 384, "pred_y": 512, "entire_pred_x": 384, "entire_pred_y": 512}
 
@@ -94,16 +96,34 @@ def test_empty_targets_give_no_nan():
     assert loss.item() == 0 and (logits.grad == 0).all()
 
 
-def test_guidance_pulls_attention_to_the_joint():
+def test_the_pointing_loss_pulls_to_the_cell_of_the_joint():
     """Patches 4 x 4 over 48x64: joint at (42, 8) lies in row 0, column 3."""
-    logits = torch.zeros(1, 2, 1, 16, requires_grad=True)
+    logits = torch.zeros(1, 1, 16, requires_grad=True)
     ids = torch.randperm(16)[None]
     arguments = (ids, torch.tensor([[[42.0, 8.0]]]), torch.ones(1, 1), (4, 4), (48, 64))
-    attention_guidance(logits, *arguments).backward()
-    pulled = logits.grad[0, 0, 0].argmin()
+    pointing_loss(logits, *arguments).backward()
+    pulled = logits.grad[0, 0].argmin()
     assert ids[0, pulled] == 3
-    better = torch.zeros(1, 2, 1, 16)
+    better = torch.zeros(1, 1, 16)
     better[..., pulled] = 3
-    assert attention_guidance(better, *arguments) < attention_guidance(logits, *arguments)
-    hidden = attention_guidance(logits, ids, arguments[1], torch.zeros(1, 1), (4, 4), (48, 64))
+    assert pointing_loss(better, *arguments) < pointing_loss(logits, *arguments)
+    hidden = pointing_loss(logits, ids, arguments[1], torch.zeros(1, 1), (4, 4), (48, 64))
     assert hidden.item() == 0
+
+
+def test_dense_heads_know_where_the_cells_of_a_patch_are():
+    """With all patches in any order, tokens that copy the features' cells answer as the features do."""
+    config = build("gtpt-t", input_size=(48, 64)).config
+    (rows, columns), (ph, pw), count = config.grid, config.patch, config.num_keypoints
+    heads = DenseHeads(config)
+    joints, weight = torch.rand(2, count, 2) * torch.tensor([48.0, 64.0]), torch.ones(2, count)
+    maps = torch.randn(2, count, rows * ph, columns * pw)  # what each head should say
+    ids = torch.stack([torch.randperm(rows * columns) for _ in range(2)])
+    patches = maps.unflatten(3, (columns, pw)).unflatten(2, (rows, ph)).permute(0, 2, 4, 1, 3, 5)
+    patches = patches.reshape(2, rows * columns, -1)  # (B, N, K * ph * pw)
+    tokens = patches.gather(1, ids[..., None].expand_as(patches))
+    heads.from_features = heads.from_tokens = torch.nn.Identity()
+    both = heads.loss(maps, tokens, ids, joints, weight)
+    grid = (rows * ph, columns * pw)
+    alone = pointing_loss(maps.flatten(2), torch.arange(grid[0] * grid[1]).expand(2, -1), joints, weight, grid, (48, 64))
+    torch.testing.assert_close(both, 1.5 * alone)

@@ -86,7 +86,7 @@ def test_without_gradients_nothing_happens():
 @pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
 def test_every_parameter_is_trained_once(name):
     net = build("gtpt-t", "coco_wholebody133")
-    optimizer = make_optimizer(net, name, 1e-3, 0.05)
+    optimizer = make_optimizer(list(net.named_parameters()), name, 1e-3, 0.05)
     owned = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(id(p) for p in net.parameters())
     if name == "adam":  # the published settings

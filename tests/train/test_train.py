@@ -68,6 +68,20 @@ def test_two_passes_share_the_tokens(experiment):
     assert module.losses(batch).total > together.total
 
 
+def test_dense_heads_learn_and_are_not_kept(experiment):
+    """They have gradients of their own, change the stem's, and the weights that are saved do not know of them."""
+    setup = experiment("train.dense=0.002", "train.epochs=1", "train.sigma=8")
+    module = PoseTraining(build("gtpt-t", input_size=(48, 64)), setup.train, training_set(setup))
+    batch = next(iter(make_loader(module.dataset)))
+    total = module.losses(batch).total
+    total.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.dense.parameters())
+    module.dense.from_tokens.bias.data[:1] += 100  # shouts a wrong answer
+    assert module.losses(batch).total > total
+    saved = load(train(setup, progress=False)).state_dict()
+    assert not [name for name in saved if "from_" in name] and len(saved) == len(module.net.state_dict())
+
+
 def make_loader(dataset):
     from torch.utils.data import DataLoader
 

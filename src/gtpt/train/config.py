@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gtpt.codec import SIGMA
 from gtpt.data.augment import AugmentConfig
 
 
@@ -72,6 +73,9 @@ class TrainConfig(_Strict):
             "kaiming" (ours) draws them at their usual size. Without effect on what `init` takes over.
         guidance: weight of a loss that shows keypoint tokens where to look (ours; 0 is official, 0.002 is about as strong
             as the rest); it shortens short trainings.
+        dense: weight of a loss that reads keypoint maps straight from stem and visual tokens (ours; 0 is official, 0.002 is
+            about as strong as the rest); its heads are not kept.
+        sigma: of the Gaussian targets, in bins (official: 4); wider ones are easier for a young network.
         optimizer: "adam" (official), "adamw", or "muon" (orthogonalised steps for matrices, AdamW for the rest).
         lr, weight_decay: of the optimizer.
         clip: largest norm of the gradient; 0 for none (official).
@@ -93,6 +97,8 @@ class TrainConfig(_Strict):
     passes: Literal["both", "pruned", "entire"] = "both"
     convolutions: Literal["official", "kaiming"] = "official"
     guidance: float = Field(default=0.0, ge=0)
+    dense: float = Field(default=0.0, ge=0)
+    sigma: float = Field(default=SIGMA, gt=0)
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)

@@ -65,28 +65,28 @@ def global_perceived_loss(
     return LossParts(learned + teacher + distill, teacher, learned, distill)
 
 
-def attention_guidance(
+def pointing_loss(
     logits: Tensor, ids: Tensor, joints: Tensor, weight: Tensor, grid: tuple[int, int], input_size: tuple[int, int]
 ) -> Tensor:
-    """Cross-entropy between where keypoint tokens look and where their keypoints are (ours; not in the paper).
+    """Cross-entropy between the cells that something points at and those where the keypoints are (ours; not in the paper).
 
     Attention of a young network is flat, and learning to point takes most of a short training; here the answer is told.
 
     Args:
-        logits: (B, h, K, N) attention logits of keypoint tokens on patches; their mean over heads is judged.
-        ids: (B, N) patch numbers, row-major over the grid.
+        logits: (B, K, N) of keypoints on cells, such as attention before its softmax.
+        ids: (B, N) cell numbers, row-major over the grid.
         joints: (B, K, 2) crop pixels.
-        weight: (B, K) joint weights; joints whose patch was pruned do not count.
-        grid: rows, columns of patches.
+        weight: (B, K) joint weights; joints whose cell is not among `ids` do not count.
+        grid: rows, columns of cells.
         input_size: width, height of the crop.
     """
     rows, columns = grid
-    centers = torch.stack([ids % columns, ids // columns], dim=-1) + 0.5  # (B, N, 2) in patches
+    centers = torch.stack([ids % columns, ids // columns], dim=-1) + 0.5  # (B, N, 2) in cells
     scale = joints.new_tensor([columns / input_size[0], rows / input_size[1]])
     distance = (centers[:, None] - (joints * scale)[:, :, None]).square().sum(-1)  # (B, K, N)
-    target = (distance * -1.0).softmax(dim=-1).float()  # a Gaussian of 0.7 patches
+    target = (distance * -1.0).softmax(dim=-1).float()  # a Gaussian of 0.7 cells
     weight = weight * (distance.amin(dim=-1) < 2)
-    per_joint = -(target * logits.float().mean(dim=1).log_softmax(dim=-1)).sum(dim=-1)
+    per_joint = -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1)
     return (per_joint * weight).mean()
 
 

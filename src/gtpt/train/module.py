@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
 from gtpt.model.network import GTPT, Encoded, normalize
 from gtpt.train.config import TrainConfig
-from gtpt.train.loss import LossParts, attention_guidance, ema_momentum, global_perceived_loss
+from gtpt.train.dense import DenseHeads
+from gtpt.train.loss import LossParts, ema_momentum, global_perceived_loss, pointing_loss
 from gtpt.train.optim import make_optimizer
 
 
@@ -34,6 +35,7 @@ class PoseTraining(lightning.LightningModule):
     def __init__(self, net: GTPT, config: TrainConfig, dataset: CropDataset, workers: int = 0):
         super().__init__()
         self.net, self.config, self.dataset, self.workers = net, config, dataset, workers
+        self.dense = DenseHeads(net.config) if config.dense else None
         self.ema = copy.deepcopy(net).requires_grad_(False)
         self.batches: EpochBatches | None = None
 
@@ -43,7 +45,7 @@ class PoseTraining(lightning.LightningModule):
         return DataLoader(
             self.dataset,  # type: ignore[arg-type]  # map-style, without torch
             batch_sampler=self.batches,
-            collate_fn=Collate(self.net.config.input_size, self.net.config.simcc_split),
+            collate_fn=Collate(self.net.config.input_size, self.net.config.simcc_split, self.config.sigma),
             num_workers=self.workers,
             # A forked worker shares the data set's memory and ends when its parent is killed; one of a fork server, the
             # default from Python 3.14 on, does not notice and stays for ever.
@@ -79,7 +81,8 @@ class PoseTraining(lightning.LightningModule):
 
     def losses(self, batch: dict[str, torch.Tensor]) -> LossParts:
         """Forward pass(es) and loss of a batch of `gtpt.data.dataset.Collate`, on this module's device."""
-        tokens = self.net.embed(normalize(batch["crop"]))
+        features = self.net.features(normalize(batch["crop"]))
+        tokens = self.net.tokenize(features)
         chosen: list[str | None] = [None] if self.config.passes == "pruned" else ["entire"]
         if self.config.passes == "both":
             chosen = [None, "entire"]
@@ -87,15 +90,20 @@ class PoseTraining(lightning.LightningModule):
         logits = [(p.x.float(), p.y.float()) for p in passes]
         targets = (batch["target_x"], batch["target_y"])
         loss = global_perceived_loss(logits[0], logits[1] if len(logits) > 1 else None, targets, batch["weight"])
-        if not self.config.guidance:
-            return loss
-        return loss._replace(total=loss.total + self.config.guidance * sum(self._guidance(p, batch) for p in passes))
+        total = loss.total
+        if self.config.guidance:
+            total = total + self.config.guidance * sum(self._guidance(p, batch) for p in passes)
+        if self.dense is not None:
+            last = passes[-1]  # the entire pass if there is one: it has all patches
+            told = self.dense.loss(features, last.image, last.ids, batch["joints"], batch["weight"])
+            total = total + self.config.dense * told
+        return loss._replace(total=total)
 
     def _guidance(self, out: Encoded, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         config = self.net.config
         coarse = [i for g in config.groups for i in g.keypoints]
-        return attention_guidance(
-            out.attention[:, :, config.num_parts :],
+        return pointing_loss(
+            out.attention[:, :, config.num_parts :].mean(dim=1),
             out.ids,
             batch["joints"][:, coarse],
             batch["weight"][:, coarse],
@@ -104,7 +112,8 @@ class PoseTraining(lightning.LightningModule):
         )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return make_optimizer(self.net, self.config.optimizer, self.config.lr, self.config.weight_decay)
+        learnt = [p for p in self.named_parameters() if p[1].requires_grad]
+        return make_optimizer(learnt, self.config.optimizer, self.config.lr, self.config.weight_decay)
 
     def on_train_batch_start(self, _batch: Any, _index: int) -> None:
         assert self.batches is not None

@@ -103,9 +103,8 @@ def orthogonalize(matrices: Tensor, iterations: int) -> Tensor:
     return x if wide else x.mT
 
 
-def make_optimizer(model: nn.Module, name: str, lr: float, weight_decay: float) -> Optimizer:
-    """An optimizer by its name in the experiment file: "adam", "adamw" or "muon"."""
-    named = list(model.named_parameters())
+def make_optimizer(named: list[tuple[str, nn.Parameter]], name: str, lr: float, weight_decay: float) -> Optimizer:
+    """An optimizer of named parameters by its name in the experiment file: "adam", "adamw" or "muon"."""
     if name == "adam":
         return torch.optim.Adam([p for _, p in named], lr=lr, weight_decay=weight_decay)
     if name == "adamw":
