@@ -91,7 +91,7 @@ def start(network: str, skeleton: str) -> GTPT:
 def ours(network: str, skeleton: str) -> tuple[Callable[[Batch], Tensor], Callable[[Batch], None]]:
     """The loss of a batch, and a whole step on it."""
     module = PoseTraining(start(network, skeleton), TrainConfig(), dataset=None).train()  # type: ignore[arg-type]
-    optimizer = make_optimizer(module.net, "adam", 1e-3, 0.0)
+    optimizer = make_optimizer(list(module.net.named_parameters()), "adam", 1e-3, 0.0)
 
     def step(batch: Batch) -> None:
         optimizer.zero_grad()

@@ -41,10 +41,11 @@ class Explained(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What `GTPT.encode` knows in the end: logits, kept patches (see `Explained`), and where the keypoints looked.
+    """What `GTPT.encode` knows in the end: logits, kept patches (see `Explained`), and what training looks at.
 
-    `attention` are the logits (B, h, S, N) of part and coarse keypoint tokens on the patches `ids` (B, N) in the last
-    coarse layer, on which the first pruning of the groups rests.
+    `image` (B, N, D) are the visual tokens that leave the coarse encoder, of the patches `ids` (B, N). `attention` are the
+    logits (B, h, S, N) of part and coarse keypoint tokens on them in its last layer, on which the first pruning of the
+    groups rests.
     """
 
     x: Tensor
@@ -52,6 +53,7 @@ class Encoded(NamedTuple):
     kept: dict[str, list[Tensor]]
     attention: Tensor
     ids: Tensor
+    image: Tensor
 
 
 class Stream(NamedTuple):
@@ -90,7 +92,11 @@ class Attention(nn.Module):
         return self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)  # (B, h, T, d)
+        if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
+            # the backward pass of the fused operator takes several times as long there as these three steps
+            out = self.logits(q, k).softmax(dim=-1).to(v.dtype) @ v  # (B, h, T, d)
+        else:
+            out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         return self.proj(out.transpose(1, 2).flatten(2))  # (B, T, D)
 
     def logits(self, q: Tensor, k: Tensor) -> Tensor:
@@ -182,14 +188,21 @@ class GTPT(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Visual tokens (B, N, D) of the whole crop; the part that both passes of the training step share."""
+        return self.tokenize(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Feature map (B, C, H/4, W/4)."""
         width, height = self.config.input_size
         if images.dim() != 4 or tuple(images.shape[1:]) != (3, height, width):
             raise ValueError(
                 f"images must be (B, 3, {height}, {width}) for this network, got {tuple(images.shape)}; "
                 f"another size needs a network built with input_size=(width, height)"
             )
+        return self.patch_norm(self.stem(images))
+
+    def tokenize(self, features: Tensor) -> Tensor:
+        """Feature map (B, C, H/4, W/4) to one token per patch, (B, N, D)."""
         (rows, columns), (ph, pw) = self.config.grid, self.config.patch
-        features = self.patch_norm(self.stem(images))  # (B, C, H/4, W/4)
         patches = features.unflatten(3, (columns, pw)).unflatten(2, (rows, ph))  # (B, C, rows, ph, columns, pw)
         patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (B, N, ph * pw * C), channel fastest
         return self.patch_embed(patches) + self.pos_embedding
@@ -209,7 +222,7 @@ class GTPT(nn.Module):
         coarse = [side[:, : len(g.keypoints)] for side, g in zip(sides, self.config.groups, strict=True)]
         fine = [side[:, len(g.keypoints) :] for side, g in zip(sides, self.config.groups, strict=True)]
         keypoints = torch.cat(coarse + fine, dim=1)[:, self.output_order]  # (B, K, D)
-        return Encoded(self.head_x(keypoints), self.head_y(keypoints), kept, logits, person.ids)
+        return Encoded(self.head_x(keypoints), self.head_y(keypoints), kept, logits, person.ids, person.image)
 
     def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict) -> tuple[Stream, Tensor]:
         """Section 3.2: the human token finds the person, then part and keypoint tokens take its place.
