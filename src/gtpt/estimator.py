@@ -40,6 +40,7 @@ class PoseEstimator:
         engine: "onnxruntime", "openvino", "torch"; None takes what reads the file.
         device: "cpu", "cuda", ...; a device that is not there is an error.
         threads: of the CPU; None leaves the choice to the engine.
+        precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; see docs/benchmarks.md.
         batch_size: crops per call of the network; more people are split, fewer are not padded.
         flip_test: average with the mirrored crop: about twice the time for about one AP.
 
@@ -54,6 +55,7 @@ class PoseEstimator:
         engine: str | None = None,
         device: str = "cpu",
         threads: int | None = None,
+        precision: str = "float32",
         batch_size: int = 32,
         flip_test: bool = False,
     ):
@@ -62,7 +64,7 @@ class PoseEstimator:
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         path = resolve(weights, format="safetensors" if engine == "torch" else "onnx")
-        self.engine: Engine = open_engine(path, engine, device=device, threads=threads)
+        self.engine: Engine = open_engine(path, engine, device=device, threads=threads, precision=precision)
         self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
         self.calibration = self.engine.info.calibration or Calibration.identity()
 

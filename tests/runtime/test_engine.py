@@ -8,12 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gtpt.codec import decode
+from gtpt.data.crops import load_crops
 from gtpt.estimator import PoseEstimator
 from gtpt.runtime import open_engine
+from gtpt.runtime.session import open_session
+from gtpt.weights import resolve
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 
+PHOTOS = Path(__file__).parents[2] / "examples/photos"
 CROPS = np.random.default_rng(0).integers(0, 256, (3, 64, 48, 3), dtype=np.uint8)
 
 
@@ -51,19 +56,22 @@ def test_engines_agree_with_torch(files: dict[str, Path], engine: str) -> None:
     assert other.batch is None
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("threads", [1, 2, None])
-def test_several_people_at_a_time_give_what_one_call_gives(files: dict[str, Path], threads: int | None) -> None:
+def test_several_people_at_a_time_give_what_one_call_gives(files: dict[str, Path], name: str, threads: int | None) -> None:
     """Order and numbers, also when several callers share the engine."""
-    engine = open_engine(files["any"], threads=threads)
+    if name == "openvino":
+        pytest.importorskip("openvino")
+    engine = open_engine(files["any"], name, threads=threads)
     crops = np.random.default_rng(1).integers(0, 256, (7, 64, 48, 3), dtype=np.uint8)
-    expected = engine.session.run(["x", "y"], {"crops": crops})
+    expected = open_session(files["any"]).run(["x", "y"], {"crops": crops})
     with ThreadPoolExecutor(3) as callers:
         given, reversed_, again = callers.map(engine, [crops, crops[::-1], crops])
     for axis in (0, 1):
         np.testing.assert_allclose(given[axis], expected[axis], atol=1e-4)
         np.testing.assert_allclose(reversed_[axis], expected[axis][::-1], atol=1e-4)
         np.testing.assert_array_equal(given[axis], again[axis])
-    assert [v.shape[0] for v in engine(crops[:0])] == [0, 0]
+    assert [v.shape for v in engine(crops[:0])] == [(0, *v.shape[1:]) for v in expected]
 
 
 def test_a_fixed_batch_is_filled_up(files: dict[str, Path]) -> None:
@@ -96,3 +104,23 @@ def test_engine_and_device_that_are_not_there(files: dict[str, Path]) -> None:
         open_engine(files["any"], device="cuda")
     with pytest.raises(ValueError, match="cuda"):
         open_engine(files["torch"], device="cuda")
+
+
+def test_bfloat16_moves_keypoints_by_less_than_a_pixel() -> None:
+    """On the bundled network and real photos, where the CPU has it; else, and in other engines, an error that says so."""
+    openvino = pytest.importorskip("openvino")
+    bundled = resolve("gtpt-t-coco17", format="onnx")
+    with pytest.raises(ValueError, match="openvino"):
+        open_engine(bundled, precision="bfloat16")
+    with pytest.raises(ValueError, match="int4"):
+        open_engine(bundled, "openvino", precision="int4")
+    if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        with pytest.raises(ValueError, match="bfloat16"):
+            open_engine(bundled, "openvino", precision="bfloat16")
+        pytest.skip("this CPU has no bfloat16")
+    exact, rounded = open_engine(bundled, "openvino"), open_engine(bundled, "openvino", precision="bfloat16")
+    split, crops = exact.info.config.simcc_split, load_crops(PHOTOS, exact.info.skeleton, exact.info.config.input_size)
+    a, b = (decode(*engine(crops), split) for engine in (exact, rounded))
+    distance = np.linalg.norm(a[0] - b[0], axis=-1)
+    assert not np.array_equal(a[1], b[1])
+    assert np.median(distance) <= 1

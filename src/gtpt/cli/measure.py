@@ -18,6 +18,7 @@ def benchmark(
     engine: str = typer.Option(None, help="onnxruntime, openvino or torch. Default: what reads the weights."),
     device: str = typer.Option("cpu", help="cpu, cuda, ..."),
     threads: int = typer.Option(1, min=1, help="CPU threads of the network."),
+    precision: str = typer.Option("float32", help="float32, or bfloat16 (openvino)."),
     repeats: int = typer.Option(20, min=3, help="Pairs of runs."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
@@ -30,7 +31,7 @@ def benchmark(
 
     names = list(weights or ["gtpt-t-coco17"])
     reference = reference or names[0]
-    runs = {name: _opened(name, engine, device, threads) for name in dict.fromkeys([reference, *names])}
+    runs = {name: _opened(name, engine, device, threads, precision) for name in dict.fromkeys([reference, *names])}
     rows = []
     for size in batch:
         for name in names:
@@ -44,11 +45,20 @@ def benchmark(
                     "ratio": round(median_ratio(mine, other), 3),
                 }
             )
-    facts = {"machine": machine(), "threads": threads, "device": device, "reference": reference, "repeats": repeats}
+    facts = {
+        "machine": machine(),
+        "threads": threads,
+        "device": device,
+        "precision": precision,
+        "reference": reference,
+        "repeats": repeats,
+    }
     if as_json:
         typer.echo(json.dumps({**facts, "rows": rows}))
         return
-    typer.echo(f"{facts['machine']}; {threads} thread(s), {device}; ratio to {reference}, median of {repeats} pairs")
+    typer.echo(
+        f"{facts['machine']}; {threads} thread(s), {device}, {precision}; ratio to {reference}, median of {repeats} pairs"
+    )
     width = max(len(name) for name in names)
     typer.echo(f"{'weights':<{width}}  batch        ms   people/s   ratio")
     for r in rows:
@@ -57,7 +67,9 @@ def benchmark(
         )
 
 
-def _opened(name: str, engine: str | None, device: str, threads: int) -> Callable[[int], Callable[[], object]]:
+def _opened(
+    name: str, engine: str | None, device: str, threads: int, precision: str
+) -> Callable[[int], Callable[[], object]]:
     """A function of the batch size that gives the work to time: crops to keypoints."""
     import numpy as np
 
@@ -66,7 +78,7 @@ def _opened(name: str, engine: str | None, device: str, threads: int) -> Callabl
     from gtpt.weights import resolve
 
     path = resolve(name, format="safetensors" if engine == "torch" else "onnx")
-    network = open_engine(path, engine, device=device, threads=threads)
+    network = open_engine(path, engine, device=device, threads=threads, precision=precision)
     width, height = network.info.config.input_size
 
     def prepare(size: int) -> Callable[[], object]:

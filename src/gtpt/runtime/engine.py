@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from threading import Lock
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from gtpt.runtime.session import available_cores, open_session
 from gtpt.skeleton import Skeleton
 
 EngineName = Literal["onnxruntime", "openvino", "torch"]
+Precision = Literal["float32", "bfloat16"]
 ENGINES: dict[str, tuple[str, ...]] = {  # what each reads
     "onnxruntime": (".onnx",),
     "openvino": (".onnx",),
@@ -95,27 +97,59 @@ class OnnxEngine:
 
 
 class OpenVinoEngine:
-    """The same file in OpenVINO."""
+    """The same file in OpenVINO. As in `OnnxEngine` several people run one by one, a stream per thread.
 
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
-        openvino = require("openvino", "openvino")
-        core = openvino.Core()
-        name = device.upper()
-        if name not in {d.split(".")[0] for d in core.available_devices}:
-            raise ValueError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
-        model = core.read_model(path)
-        info = {"gtpt": model.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(model) else {}
+    In bfloat16 weights and activations have 8 significant bits (sums more), which moves keypoints by a fraction of a pixel:
+    see docs/benchmarks.md.
+    """
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
+        self._openvino = require("openvino", "openvino")
+        self._core, self._name = self._openvino.Core(), device.upper()
+        if self._name not in {d.split(".")[0] for d in self._core.available_devices}:
+            raise ValueError(f"OpenVINO has no device {device!r} here; available: {self._core.available_devices}")
+        if precision == "bfloat16" and "BF16" not in self._core.get_property(self._name, "OPTIMIZATION_CAPABILITIES"):
+            raise ValueError(f"this {device} has no bfloat16 instructions: use precision='float32'")
+        self._network = self._core.read_model(path)
+        info = {"gtpt": self._network.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(self._network) else {}
         self.info = read_metadata(info, path)
-        shape = model.inputs[0].partial_shape
+        shape = self._network.inputs[0].partial_shape
         self.batch = None if shape[0].is_dynamic else shape[0].get_length()
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
-        self.model = core.compile_model(model, name, options)
+        if self.batch is None and device == "cpu":  # one crop at a time: a graph of known shapes is about a tenth faster
+            self._network.reshape([1, *(d.get_length() for d in list(shape)[1:])])
+        self._one_by_one = self.batch is None and device == "cpu"
+        self._threads = threads or available_cores()
+        self._options = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            **({"INFERENCE_NUM_THREADS": self._threads} if threads or self._one_by_one else {}),
+        }
+        self._model = self._core.compile_model(self._network, self._name, self._options)
+        self._lock = Lock()  # several callers share one queue
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        out = self.model([crops])
-        return out["x"], out["y"]
+        if not self._one_by_one or len(crops) == 1:
+            out = self._model([crops])
+            return out["x"], out["y"]
+        found: list[Any] = [None] * len(crops)
+        with self._lock:
+            self._queue.set_callback(
+                lambda request, i: found.__setitem__(i, [request.get_tensor(k).data.copy() for k in ("x", "y")])
+            )
+            for i in range(len(crops)):
+                self._queue.start_async([crops[i : i + 1]], i)
+            self._queue.wait_all()
+        if not found:
+            k = self.info.config.num_keypoints
+            x, y = (np.zeros((0, k, bins), dtype=np.float32) for bins in self.info.config.bins)
+            return x, y
+        return np.concatenate([x for x, _ in found]), np.concatenate([y for _, y in found])
+
+    @cached_property
+    def _queue(self) -> Any:
+        """As many crops at a time as there are threads."""
+        streams = {"NUM_STREAMS": self._threads}
+        model = self._core.compile_model(self._network, self._name, self._options | streams)
+        return self._openvino.AsyncInferQueue(model, self._threads)
 
 
 class TorchEngine:
@@ -151,7 +185,14 @@ class TorchEngine:
         return self._run(crops)
 
 
-def open_engine(path: str | Path, engine: str | None = None, *, device: str = "cpu", threads: int | None = None) -> Engine:
+def open_engine(
+    path: str | Path,
+    engine: str | None = None,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    precision: str = "float32",
+) -> Engine:
     """The engine for a weights file.
 
     Args:
@@ -159,9 +200,11 @@ def open_engine(path: str | Path, engine: str | None = None, *, device: str = "c
         engine: "onnxruntime", "openvino" or "torch"; None takes the first that reads this kind of file.
         device: "cpu", "cuda", ...; one that is not there is an error, never a silent CPU.
         threads: of the CPU, None for the engine's own choice.
+        precision: of the arithmetic: "float32", or "bfloat16" in OpenVINO on a CPU that has instructions for it.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: no file, an engine that does not read it or is not installed.
+        FileNotFoundError, ValueError, ImportError: no file, an engine that does not read it or is not installed, or a
+            device or precision that is not there.
     """
     path = Path(path)
     if not path.is_file():
@@ -172,8 +215,15 @@ def open_engine(path: str | Path, engine: str | None = None, *, device: str = "c
     if not fitting or engine not in (None, *fitting):
         reads = "; ".join(f"{name} reads {', '.join(suffixes)}" for name, suffixes in ENGINES.items())
         raise ValueError(f"{path.name} cannot be run by {engine or 'any engine'}: {reads}")
-    makers: dict[str, Callable[..., Engine]] = {"onnxruntime": OnnxEngine, "openvino": OpenVinoEngine, "torch": TorchEngine}
-    return makers[engine or fitting[0]](path, device=device, threads=threads)
+    chosen = engine or fitting[0]
+    if precision not in get_args(Precision):
+        raise ValueError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
+    if chosen == "openvino":
+        return OpenVinoEngine(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
+    if precision != "float32":
+        raise ValueError(f"{chosen} computes in float32 here; precision={precision!r} needs engine='openvino'")
+    makers: dict[str, Callable[..., Engine]] = {"onnxruntime": OnnxEngine, "torch": TorchEngine}
+    return makers[chosen](path, device=device, threads=threads)
 
 
 def read_metadata(metadata: dict[str, str], path: Path) -> NetworkInfo:
