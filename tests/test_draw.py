@@ -158,6 +158,32 @@ def test_fingers_are_finer_than_arms():
     assert 1 <= limb_width(finger, 207) < limb_width(shin, 330)
 
 
+def test_five_fingers_of_a_small_hand_can_be_counted():
+    skeleton = load_skeleton("coco_wholebody133")
+    poses, shown = standing(skeleton), np.zeros((1, 133))
+    for finger, name in enumerate(("thumb", "index", "middle", "ring", "pinky")):
+        joints = [skeleton.index(f"left_hand_{name}_{i}") for i in range(1, 5)]
+        poses.keypoints[0, joints] = np.stack([np.full(4, 500 + 5 * finger), np.linspace(200, 220, 4)], axis=1)
+        shown[0, joints] = 1
+    row = np.abs(draw_poses(GREY, poses.with_(keypoint_scores=shown))[210] - np.array(LEFT)).max(axis=1) < 60
+    assert (np.diff(row.astype(int)) == 1).sum() == 5
+
+
+def test_the_eyes_and_nose_of_the_body_leave_room_for_a_face():
+    skeleton = load_skeleton("coco_wholebody133")
+    poses = standing(skeleton, height=900, at=(320, -20))
+    face = [i for i in range(133) if skeleton.part_of(i) == "face"]
+    around = np.linspace(0, 2 * np.pi, len(face))
+    poses.keypoints[0, face] = np.stack([320 + 60 * np.cos(around), 30 + 60 * np.sin(around)], axis=1)
+    shown = np.zeros((1, 133))
+    shown[0, [skeleton.index(name) for name in ("nose", "left_eye", "left_ear")]] = 1
+    alone = draw_poses(GREY, poses.with_(keypoint_scores=shown))
+    shown[0, face] = 1
+    beside = draw_poses(GREY, poses.with_(keypoint_scores=shown))
+    orange = [(picture == LEFT).all(axis=2).sum() for picture in (alone, beside)]
+    assert 0 < orange[1] < 0.7 * orange[0]
+
+
 def test_any_skeleton():
     poses = make_poses(1, ARM).with_(keypoints=[[[100, 100], [200, 150]]], keypoint_scores=[[1, 1]])
     picture = draw_poses(GREY, poses)

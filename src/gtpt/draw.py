@@ -23,6 +23,7 @@ DARK: Color = (24, 24, 28)
 PAPER: Color = (255, 255, 255)
 PENCIL: Color = (190, 190, 194)
 
+SMALL = 0.7  # relative thickness of eyes, nose and ears is below it, that of wrists and ankles above
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
 _ANGLES = np.linspace(0, 2 * np.pi, 16, endpoint=False)
 _CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)  # (16, 2)
@@ -159,14 +160,28 @@ def _draw_person(canvas: np.ndarray, points: np.ndarray, visible: np.ndarray, pl
     radius = _limb_radius(size)
     if not visible.any():
         return
+    limb = _limb_radii(points, visible, plan, radius)
     with _enlarged(canvas, points[visible], margin=3 * radius + 2) as layer:
         for part in plan.parts:
             dots = part.keypoints[visible[part.keypoints]]
             edges = part.edges[visible[part.edges].all(axis=1)]
             if len(dots):
-                extent = np.ptp(points[dots], axis=0).max()
-                width = np.clip(0.016 * extent, 0.25, 0.6 * radius) if part.fine else radius
-                _draw_part(layer, points, dots, edges, plan, width * plan.weights, rings=not part.fine)
+                most = limb[part.keypoints[0]] if part.fine else radius  # the ankle is thin where a toe joins it
+                _draw_part(layer, points, dots, edges, plan, np.minimum(limb, most), rings=not part.fine)
+
+
+def _limb_radii(points: np.ndarray, visible: np.ndarray, plan: _Plan, radius: float) -> np.ndarray:
+    """(K,) half the width of the limbs at each keypoint."""
+    limb = radius * plan.weights
+    for part in plan.parts:
+        at = points[part.keypoints[visible[part.keypoints]]]
+        if part.fine and len(at):
+            width = np.clip(0.016 * np.ptp(at, axis=0).max(), 0.25, 0.6 * radius)
+            limb[part.keypoints] = width
+            # The body has eyes and a nose of its own, which must not cover those of a face.
+            inside = ((points >= at.min(axis=0)) & (points <= at.max(axis=0))).all(axis=1) & (plan.weights < SMALL)
+            limb[inside] = np.minimum(limb[inside], width)
+    return limb
 
 
 def _draw_part(
