@@ -102,6 +102,24 @@ def test_every_option_at_once(net, logits, exported, tmp_path):
         run(path, np.zeros((4, 3, 128, 96), np.float32))
 
 
+@pytest.mark.parametrize(("batch", "uint8_input"), [(None, True), (2, False)])
+def test_int8_is_small_and_near(net, logits, exported, tmp_path, batch, uint8_input):
+    """Weights in 8 bits, attention in float32, any engine; the file still says what it is."""
+    path = tmp_path / "int8.onnx"
+    form = {"batch": batch, "uint8_input": uint8_input, "extra": {"AP": 0.7}}
+    export_onnx(net, path, precision="int8", calibration_crops=pixels(5), **form)
+    assert path.stat().st_size < 0.4 * exported.stat().st_size
+    kinds = {t.name: t.data_type for t in onnx.load(path).graph.initializer}
+    assert sum(kind == onnx.TensorProto.INT8 for kind in kinds.values()) > 50
+    assert read_header(path)["AP"] == 0.7
+    difference = verify_onnx(path, net, pixels(5), bound_px=100).max_logit
+    assert 1e-3 < difference < 0.2 * np.abs(logits[0]).max()
+    if uint8_input:
+        openvino = pytest.importorskip("openvino")
+        out = openvino.Core().compile_model(path, "CPU")([pixels(5)])
+        assert np.abs(out["x"] - logits[0]).max() < 0.2 * np.abs(logits[0]).max()
+
+
 def test_verification_measures_and_refuses(exported, net):
     result = verify_onnx(exported, net, pixels(10), bound_px=0.01)
     assert result.keypoints == 10 * 17 and result.max_px == result.mean_px == result.changed == 0
@@ -118,7 +136,12 @@ def test_what_cannot_be_exported(net, tmp_path):
         ({"model": torch.nn.Linear(2, 2)}, "Linear"),
         ({"model": GTPT(net.config)}, "no skeleton"),
         ({"opset": 17}, "opset 17 is too old"),
-        ({"precision": "bfloat16"}, "'float32' or 'float16', got 'bfloat16'"),
+        ({"precision": "bfloat16"}, r"'float32', 'float16', 'int8'\], got 'bfloat16'"),
+        ({"precision": "int8"}, "go together"),
+        ({"calibration_crops": pixels(1)}, "go together"),
+        ({"precision": "int8", "calibration_crops": pixels(1)[:0]}, "no crops"),
+        ({"precision": "int8", "calibration_crops": pixels(1)[:, ::2]}, "crops must be"),
+        ({"precision": "int8", "calibration_crops": pixels(1), "batch": 2}, "do not fill one batch of 2"),
         ({"batch": 0}, "1 or more"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -32,7 +32,7 @@ ATTENTION_OPSET = 23  # the first with Attention
 BATCH = 8  # crops per run of a verification
 LARGE = 4096  # values from which a tensor is worth storing in half precision
 
-Precision = Literal["float32", "float16"]
+Precision = Literal["float32", "float16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ def export_onnx(
     uint8_input: bool = True,
     decode: bool = False,
     precision: Precision = "float32",
+    calibration_crops: np.ndarray | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Path:
     """Write a network as one ONNX file, atomically.
@@ -82,16 +83,20 @@ def export_onnx(
             `gtpt.model.normalize`.
         decode: outputs are `keypoints` (B, K, 2) float32 crop pixels and `scores` (B, K) float32 raw scores (see
             `gtpt.codec.decode`) instead of the logits `x` and `y`.
-        precision: how large weights are stored; "float16" halves the file and still computes in float32 on any device.
+        precision: "float16" stores weights in half and still computes in float32 on any device; "int8" multiplies in 8-bit
+            integers, see `gtpt.quantize`.
+        calibration_crops: (N, H, W, 3) uint8 RGB of real people, for "int8": they give the ranges of the activations.
         extra: JSON-able facts to keep in the metadata, e.g. {"calibration": {...}}.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: no GTPT, one without skeleton, an opset or precision that does not exist here, a batch below one.
+        ValueError: no GTPT, one without skeleton, an opset or precision that does not exist here, a batch below one, "int8"
+            without crops or crops without "int8".
     """
     _check_export(model, batch, opset, precision)
+    _check_calibration(model, batch or 1, precision, calibration_crops)
     torch, onnx, onnxslim = (require(m, "export") for m in ("torch", "onnx", "onnxslim"))
     require("onnxscript", "export")
     from gtpt.model.checkpoint import replace_atomically
@@ -117,6 +122,10 @@ def export_onnx(
     graph = onnxslim.slim(program.model_proto)
     if precision == "float16":
         store_half(graph)
+    if calibration_crops is not None:
+        from gtpt.quantize import quantize_int8
+
+        graph = quantize_int8(graph, calibration_crops if uint8_input else _normalized(calibration_crops))
     header = {
         "config": model.config.to_dict(),
         "skeleton": model.skeleton.to_dict(),  # type: ignore[union-attr]
@@ -140,10 +149,25 @@ def _check_export(model: GTPT, batch: int | None, opset: int, precision: str) ->
         raise ValueError("this network has no skeleton; set model.skeleton before exporting it")
     if opset < OPSET:
         raise ValueError(f"opset {opset} is too old, the network needs at least {OPSET} (Gelu)")
-    if precision not in ("float32", "float16"):
-        raise ValueError(f"precision must be 'float32' or 'float16', got {precision!r}")
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision must be one of {list(get_args(Precision))}, got {precision!r}")
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be 1 or more, or None for any, got {batch}")
+
+
+def _check_calibration(model: GTPT, batch: int, precision: str, crops: np.ndarray | None) -> None:
+    if (precision == "int8") != (crops is not None):
+        raise ValueError(
+            "precision='int8' and calibration_crops go together: real crops give the ranges of the activations"
+        )
+    if crops is not None and len(_check_crops(crops, model.config.input_size)) < batch:
+        raise ValueError(f"{len(crops)} calibration crops do not fill one batch of {batch}: give more")
+
+
+def _normalized(crops: np.ndarray) -> np.ndarray:
+    """uint8 crops as the float32 input of `gtpt.model.normalize`."""
+    mean, std = (np.array(c, dtype=np.float32) * 255 for c in (PIXEL_MEAN, PIXEL_STD))
+    return np.ascontiguousarray(((crops - mean) / std).transpose(0, 3, 1, 2))
 
 
 @contextmanager
@@ -239,10 +263,7 @@ class _OnnxFile:
         """Both outputs for uint8 crops (N, H, W, 3), in batches; a fixed batch is filled up with the last crop."""
         fixed = self.session.get_inputs()[0].shape[0]
         size = fixed if isinstance(fixed, int) else BATCH
-        feed = crops
-        if self.header["input"] != "uint8":
-            mean, std = (np.array(c, dtype=np.float32) * 255 for c in (PIXEL_MEAN, PIXEL_STD))
-            feed = np.ascontiguousarray(((crops - mean) / std).transpose(0, 3, 1, 2))
+        feed = crops if self.header["input"] == "uint8" else _normalized(crops)
         last = len(crops) - 1
         batches = [np.minimum(np.arange(start, start + size), last) for start in range(0, len(crops), size)]
         outputs = zip(*(self.session.run(None, {"crops": feed[batch]}) for batch in batches), strict=True)
