@@ -256,6 +256,16 @@ def test_train_test_and_check_on_real_crops(shared: Path, tmp_path: Path, capsys
     assert run("test", "--cfg", cfg, *flags) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["persons"] == 8 and report["protocol"]["boxes"] == "ground truth" and not report["protocol"]["flip_test"]
+    pytest.importorskip("onnx")
+    file = tmp_path / "net.onnx"
+    assert run("export", best, "-o", file, "--precision", "int8", "--calibrate", PHOTOS) == 0
+    capsys.readouterr()
+    exported = ("test", "--cfg", cfg, "--checkpoint", file, "--engine", "onnxruntime", "--precision", "float32", "--json")
+    assert run(*exported) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"]["flip_test"]
+    assert run(*exported, "--entire") == 1 and "always prunes" in capsys.readouterr().err
+    assert run("test", "--cfg", cfg, "--checkpoint", best, "--engine", "openvino") == 1
+    assert "exported" in capsys.readouterr().err
     assert run("train", "--cfg", cfg, "train.learning_rate=1") == 1
     assert "train.learning_rate" in capsys.readouterr().err
 
@@ -276,7 +286,22 @@ def test_export_and_verify(weights: Path, tmp_path: Path, capsys: pytest.Capture
 
 
 def test_benchmark_prints_a_ratio(weights: Path, capsys: pytest.CaptureFixture) -> None:
-    options = ("--batch", 1, "--batch", 2, "--repeats", 3, "--threads", 1, "--engine", "torch", "--device", "cpu")
+    options = (
+        "--batch",
+        1,
+        "--batch",
+        2,
+        "--repeats",
+        3,
+        "--threads",
+        1,
+        "--engine",
+        "torch",
+        "--device",
+        "cpu",
+        "--precision",
+        "float32",
+    )
     assert run("benchmark", weights, "--reference", weights, *options, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert [row["batch"] for row in report["rows"]] == [1, 2] and report["machine"]

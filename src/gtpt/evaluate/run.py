@@ -19,7 +19,9 @@ from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform
 from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
+    from gtpt.model.config import GTPTConfig
     from gtpt.model.network import GTPT
+    from gtpt.runtime import Engine
 
 Crops2SimCC = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -83,6 +85,17 @@ def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) ->
     return run
 
 
+def engine_network(engine: Engine) -> Crops2SimCC:
+    """An engine as a function of any number of crops up to its batch size, which is filled up."""
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        missing = (engine.batch or len(crops)) - len(crops)
+        x, y = engine(np.pad(crops, ((0, missing), (0, 0), (0, 0), (0, 0))))
+        return x[: len(crops)], y[: len(crops)]
+
+    return run
+
+
 def evaluate_network(
     net: GTPT,
     annotations: str | Path,
@@ -106,10 +119,67 @@ def evaluate_network(
     """
     if net.skeleton is None:
         raise ValueError("this network has no skeleton; set net.skeleton")
-    truth, skeleton, config = read_json(annotations), net.skeleton, net.config
+    return _evaluate(
+        torch_network(net, keep_rates),
+        net.config,
+        net.skeleton,
+        annotations,
+        images,
+        boxes=boxes,
+        flip_test=flip_test,
+        label=f"keep rates {keep_rates or net.config.keep_rates}",
+        batch_size=batch_size,
+        progress=progress,
+    )
+
+
+def evaluate_engine(
+    engine: Engine,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    boxes: str | Path | None = None,
+    flip_test: bool = True,
+    batch_size: int = 64,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Report:
+    """The same for an exported file as its engine runs it: what a precision or an engine costs in AP.
+
+    Args:
+        engine: of `gtpt.runtime.open_engine`; a fixed batch size is filled up.
+        others: see `evaluate_network`.
+    """
+    return _evaluate(
+        engine_network(engine),
+        engine.info.config,
+        engine.info.skeleton,
+        annotations,
+        images,
+        boxes=boxes,
+        flip_test=flip_test,
+        label=type(engine).__name__,
+        batch_size=engine.batch or batch_size,
+        progress=progress,
+    )
+
+
+def _evaluate(
+    network: Crops2SimCC,
+    config: GTPTConfig,
+    skeleton: Skeleton,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    boxes: str | Path | None,
+    flip_test: bool,
+    label: str,
+    batch_size: int,
+    progress: Callable[[Iterable], Iterable],
+) -> Report:
+    truth = read_json(annotations)
     dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
     found = estimate(
-        torch_network(net, keep_rates),
+        network,
         dataset,
         split=config.simcc_split,
         flip_test=flip_test,
@@ -118,9 +188,8 @@ def evaluate_network(
     )
     category = person_category(truth, str(annotations))
     results = results_of(dataset.persons, found, skeleton.sigmas, config.input_size, category)
-    rates = keep_rates or config.keep_rates
     protocol = Protocol(
-        network=f"{config.name} {skeleton.name}, keep rates {rates}",
+        network=f"{config.name} {skeleton.name}, {label}",
         boxes=Path(boxes).name if boxes else "ground truth",
         flip_test=flip_test,
         input_size=config.input_size,
