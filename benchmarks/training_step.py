@@ -2,7 +2,8 @@
 
 Both make the official step: a pruned and an entire pass, the global perceived loss, Adam, averaged weights. The plain form
 runs the paper form twice from the pixels, loops over the joints for the loss, and averages by walking the state dict.
-Seconds are medians of pairs measured in turn; peak memory is that of a process that makes such steps only.
+Seconds are medians of pairs measured in turn; peak memory is that of a process that makes such steps only. With --data, a COCO
+crop zip, the time in which one loader process makes a batch from it stands beside the step that it feeds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import copy
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,8 +25,11 @@ from speed import kaiming_stem
 from torch import Tensor
 
 from gtpt.cli.measure import machine, median, median_ratio, paired_seconds
-from gtpt.data.dataset import Collate
+from gtpt.data.augment import AugmentConfig
+from gtpt.data.coco import open_stores, read_coco
+from gtpt.data.dataset import Collate, CropDataset
 from gtpt.model import GTPT, build
+from gtpt.skeleton import load_skeleton
 from gtpt.train.config import TrainConfig
 from gtpt.train.module import PoseTraining, update_ema
 from gtpt.train.optim import make_optimizer
@@ -38,22 +44,23 @@ def main(
     batch: int = typer.Option(16, min=2),
     threads: int = typer.Option(2, min=1),
     repeats: int = typer.Option(7, min=3, help="Pairs."),
+    data: Path = typer.Option(None, help="COCO crop zip, to time the loader too."),
     only: str = typer.Option(None, hidden=True, help="Make three steps of one form and print the peak memory."),
 ) -> None:
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # as `gtpt train` does
-    data = random_batch(build(network, skeleton=skeleton), batch)
+    people = random_batch(build(network, skeleton=skeleton), batch)
     if only:
         step = FORMS[only](network, skeleton)[1]
         for _ in range(3):
-            step(data)
+            step(people)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
     (plain_loss, plain), (our_loss, ours) = (form(network, skeleton) for form in FORMS.values())
-    a, b = plain_loss(data).item(), our_loss(data).item()
+    a, b = plain_loss(people).item(), our_loss(people).item()
     if not abs(a - b) <= 1e-5:
         raise RuntimeError(f"the losses differ: plain {a}, ours {b}")
-    mine, theirs = paired_seconds(lambda: ours(data), lambda: plain(data), repeats)
+    mine, theirs = paired_seconds(lambda: ours(people), lambda: plain(people), repeats)
     command = [sys.executable, __file__, "--network", network, "--skeleton", skeleton, "--batch", str(batch)]
     memory = [
         float(subprocess.run([*command, "--only", form], capture_output=True, text=True, check=True).stdout)
@@ -64,6 +71,22 @@ def main(
     for form, seconds, peak, loss in (("plain", theirs, memory[0], a), ("ours", mine, memory[1], b)):
         print(f"| {form} | {median(seconds):.2f} | {peak:.0f} | {loss:.7f} |")
     print(f"\nratio {median_ratio(mine, theirs):.2f}")
+    if data is not None:
+        loading = median(loader_seconds(data, batch, repeats))
+        print(f"one loader process makes a batch in {loading:.2f} s, {loading / median(mine):.0%} of the step")
+
+
+def loader_seconds(data: Path, batch: int, repeats: int) -> list[float]:
+    """To decode, augment (official recipe) and collate a batch, at 192x256."""
+    skeleton = load_skeleton("coco17")
+    persons = read_coco(data / "annotations.json", skeleton)
+    dataset = CropDataset(persons, open_stores([data]), skeleton, (192, 256), AugmentConfig())
+    collate, seconds = Collate((192, 256), 2), []
+    for start in range(0, repeats * batch, batch):
+        began = time.perf_counter()
+        collate([dataset[0, i % len(dataset)] for i in range(start, start + batch)])
+        seconds.append(time.perf_counter() - began)
+    return seconds
 
 
 def random_batch(net: GTPT, size: int) -> Batch:
