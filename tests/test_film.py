@@ -151,6 +151,13 @@ def test_errors_name_the_value(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["x.mp4"]
 
 
+def test_a_size_that_h264_cannot_have_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot write a film of 20000x10 to .*x\.mp4"):
+        with FilmWriter(tmp_path / "x.mp4", (20_000, 10), 30) as film:
+            film.write(image(0, (20_000, 10)), 0.0)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.integration
 def test_real_film_through_reader_and_writer(shared, tmp_path):
     real = shared / "data/video/pose2sim_SinglePerson_cam01.mp4"

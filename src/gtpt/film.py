@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +20,12 @@ import numpy as np
 
 from gtpt._extras import require
 from gtpt.sources import film_origin
+from gtpt.writers.file import explain
 
 logger = logging.getLogger(__name__)
 
 TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: the frame rates in use are whole numbers of its ticks
+RESERVE = 16 << 20  # bytes of the disk that stay free for the film's index, without which nothing of it plays
 ENCODERS = ("libx264", "libopenh264")  # not every build of PyAV has x264; else its own choice, such as the system's
 BT709 = 1  # H.264's number of the colour space of HD film, which players expect
 
@@ -78,7 +82,8 @@ class FilmWriter:
             time: seconds, `Frame.time`; the film begins with the first frame, the others keep their distance from it.
 
         Raises:
-            ValueError: another shape or dtype, or a time that does not increase.
+            ValueError: another shape or dtype, a time that does not increase, or a size that the encoder refuses.
+            OSError: the disk is full, up to 16 MB that finishing the film needs; what was written before will play.
         """
         width, height = self.size
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
@@ -89,13 +94,25 @@ class FilmWriter:
             raise ValueError(f"frame times must increase, got {time} s after {float(began + self._last * TIME_BASE)} s")
         if width % 2 or height % 2:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        frame = require("av", "video").VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
-        frame.pts, frame.time_base = pts, TIME_BASE
-        self._container.mux(self._stream.encode(frame))
+        with self._explained():
+            if shutil.disk_usage(self._part.parent).free < RESERVE:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            frame = require("av", "video").VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709")
+            frame.pts, frame.time_base = pts, TIME_BASE
+            self._container.mux(self._stream.encode(frame))
         self._began, self._last = began, pts
         if self._audio:
             self._audio.copy_until(began, began + pts * TIME_BASE)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            with explain(self.path):
+                yield
+        except require("av", "video").error.FFmpegError as error:
+            width, height = self.size
+            raise ValueError(f"cannot write a film of {width}x{height} to {self.path}: {error.strerror}") from error
 
     def __enter__(self) -> FilmWriter:
         return self
@@ -114,7 +131,7 @@ class FilmWriter:
             stack.callback(self._part.unlink, missing_ok=True)
             if self._audio:
                 stack.callback(self._audio.close)
-            with container:
+            with self._explained(), container:
                 if self._began is not None:
                     container.mux(self._stream.encode(None))
             if self._began is not None:

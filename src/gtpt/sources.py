@@ -338,6 +338,9 @@ def _packets(container: Any, stream: Any, skipped: Skipped, kind: Kind) -> Itera
             return
         except errors.InvalidDataError as error:
             skipped.add("packet", f"cannot read: {error.strerror}")
+        except errors.ExitError:  # what PyAV's timeout gives
+            skipped.add(kind, f"ended early: no data for {STREAM_TIMEOUT:g} seconds")
+            return
         except errors.FFmpegError as error:
             skipped.add(kind, f"ended early: {error.strerror}")
             return

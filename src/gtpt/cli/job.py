@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -96,21 +96,22 @@ class Job:
             raise ValueError("--smooth needs to know who is who: leave out --no-track")
         if self.explain and self.engine not in (None, "torch"):
             raise ValueError(f"--explain reads the network's inside, which {self.engine} does not show: leave out --engine")
-        self.out.mkdir(parents=True, exist_ok=True)
-        if not os.access(self.out, os.W_OK):
-            raise PermissionError(f"cannot write to the folder {self.out}; choose another --out")
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.out).close()  # permissions do not tell all: disks are read-only or full
+        except OSError as error:
+            raise OSError(f"cannot write to the folder {self.out}: {error.strerror}; choose another --out") from error
         self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
         summary = Summary()
         for source in _grouped(sources):
             try:
-                opened = open_source(source, **selection)
-            except (OSError, ValueError) as error:
-                summary.skipped.append((_name(source), str(error)))
-                continue
-            with opened:
-                self._work(opened, source, selection, summary)
-            if summary.interrupted:
+                with open_source(source, **selection) as opened:
+                    self._work(opened, source, selection, summary)
+            except KeyboardInterrupt:
+                summary.interrupted = True
                 break
+            except (OSError, ValueError, ImportError) as error:  # also a full disk, or a stream that changes its size
+                summary.skipped.append((_name(source), str(error)))
         return summary
 
     @cached_property
@@ -168,11 +169,9 @@ class Job:
                         self._explain(result, done)
                     done.frames += 1
                     done.people += len(result.poses)
-        except KeyboardInterrupt:
-            summary.interrupted = True
-        except (OSError, ValueError) as error:  # a full disk, a stream that changes its size: what was written is valid
-            summary.skipped.append((done.name, str(error)))
-        summary.skipped.extend(opened.skipped.items)
+        finally:  # whatever happened, what was written until then is valid
+            done.files = [name for name in done.files if Path(name).exists()]
+            summary.skipped.extend(opened.skipped.items)
 
     def _writer(self, done: SourceSummary, moving: bool) -> Any:
         kind = self.format or ("jsonl" if moving else "coco")

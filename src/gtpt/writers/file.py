@@ -50,13 +50,23 @@ class FileWriter(AbstractContextManager["FileWriter"]):
     def finish(self) -> None:
         """What a format writes last."""
 
+    def usable(self) -> bool:
+        """Does the file hold results that can be read although `finish` failed?"""
+        return False
+
     def close(self) -> None:
         if self.file.closed:
             return
         with explain(self.path):
-            with self.file:
-                self.finish()
-                os.fsync(self.file.fileno())
+            try:
+                with self.file:
+                    self.finish()
+                    os.fsync(self.file.fileno())
+            except OSError:
+                if self.usable():
+                    os.replace(self.partial, self.path)
+                self.partial.unlink(missing_ok=True)  # on a full disk of all places
+                raise
             os.replace(self.partial, self.path)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -89,6 +99,9 @@ class RecordWriter(FileWriter):
                 self._write(self.tail)
                 raise
             self._end += len(record)
+
+    def usable(self) -> bool:
+        return self.images > 0
 
     def _write(self, data: bytes) -> None:
         self.file.seek(self._end)

@@ -32,6 +32,7 @@ class ParquetWriter(FileWriter):
         self._writer = parquet.ParquetWriter(self.file, self._schema)
         self._waiting: list[dict[str, np.ndarray]] = []
         self._rows = 0
+        self._groups = 0
 
     def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
         self._waiting.append(formats.to_table(poses, frame=frame, time=time, name=readable(name)))
@@ -47,6 +48,9 @@ class ParquetWriter(FileWriter):
         finally:
             self._writer.close()
 
+    def usable(self) -> bool:
+        return self._groups > 0  # the last rows found no place, but those before have their index
+
     def _flush(self) -> None:
         waiting, self._waiting, self._rows = self._waiting, [], 0
         if not waiting:
@@ -56,3 +60,4 @@ class ParquetWriter(FileWriter):
         if shutil.disk_usage(self.partial).free < table.nbytes + RESERVE:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._writer.write_table(table)
+        self._groups += 1

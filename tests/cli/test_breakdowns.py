@@ -1,0 +1,234 @@
+"""What goes wrong around `gtpt predict`: interrupted, out of disk, cut off, unplugged, unreadable. What is done is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from gtpt.cli import main
+from gtpt.film import RESERVE
+
+av = pytest.importorskip("av")
+PHOTO = Path(__file__).parents[2] / "examples/photos/cameraman.jpg"
+WHOLE = ("--boxes", "whole-image", "--threads", "1")
+COMMAND = (sys.executable, "-c", "from gtpt.cli import main; main()", "predict")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1,000 frames of noise, 3 MB: longer than any test here wants to see to the end."""
+    path = tmp_path_factory.mktemp("films") / "ein langer Film.ts"
+    write_film(path, 1000)
+    return path
+
+
+def write_film(path: Path, frames: int) -> None:
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (10, 64, 96, 3), dtype=np.uint8)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast", "g": "10"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for i in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pictures[i % 10], format="rgb24")))
+        container.mux(stream.encode())
+
+
+def run(*arguments: object) -> int:
+    """Exit code of `gtpt predict`."""
+    try:
+        main(["predict", *map(str, arguments)])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def lines(path: Path) -> list[dict]:
+    """The frames of a JSONL file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()][1:]
+
+
+def count_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+# --- Ctrl-C ---
+
+
+def interrupt(process: subprocess.Popen, ready: Path, size: int) -> int:
+    """Ctrl-C once a file has so many bytes; the exit code."""
+    deadline = time.monotonic() + 60
+    while not (ready.exists() and ready.stat().st_size > size):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    return process.wait(60)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
+def test_ctrl_c_finishes_the_files(film: Path, tmp_path: Path) -> None:
+    command = (*COMMAND, PHOTO, film, *WHOLE, "-o", tmp_path, "--json")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        code = interrupt(process, tmp_path / "ein langer Film.jsonl.partial", 20_000)
+        output, error = process.communicate()
+    assert code == 130 and "Traceback" not in error
+    summary = json.loads(output)
+    assert summary["interrupted"] and summary["sources"][0]["people"] == 1
+    frames = lines(tmp_path / "ein langer Film.jsonl")
+    assert [f["frame"] for f in frames] == list(range(len(frames))) and 10 < len(frames) < 900
+    assert abs(count_frames(tmp_path / "ein langer Film_pose.mp4") - len(frames)) <= 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        Path(name).name for source in summary["sources"] for name in source["files"]
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
+def test_ctrl_c_while_a_source_hangs(server: str, tmp_path: Path) -> None:
+    command = (*COMMAND, PHOTO, f"{server}/hang.ts", *WHOLE, "-o", tmp_path)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        code = interrupt(process, tmp_path / "cameraman.json", 0)
+        output, error = process.communicate()
+    assert code == 130 and "what was done is kept" in error and "Traceback" not in error
+    assert "1 people in 1 frames" in output
+
+
+# --- full disk, read-only folder ---
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 17 MB: 16 MB are kept for the index of a film, so one is left for its pictures."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ("mount", "-t", "tmpfs", "-o", "size=17m", "none", str(folder))
+    if sys.platform != "linux" or os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("only root on Linux can make a small disk")
+    yield folder
+    subprocess.run(("umount", str(folder)), check=True)
+
+
+def fill(disk: Path, left: int) -> None:
+    """Leave so many bytes of a disk."""
+    stat = os.statvfs(disk)
+    (disk / "filling").write_bytes(bytes(stat.f_bavail * stat.f_frsize - left))
+
+
+def test_full_disk_keeps_the_film_until_then(film: Path, small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+    fill(small_disk, RESERVE + 400_000)
+    assert run(film, PHOTO, *WHOLE, "-o", small_disk, "--json") == 3
+    summary = json.loads(capsys.readouterr().out)
+    (skipped,) = summary["skipped"]
+    assert "No space left on device" in skipped["reason"] and "ein langer Film_pose.mp4" in skipped["reason"]
+    frames = len(lines(small_disk / "ein langer Film.jsonl"))
+    assert 10 < frames < 900
+    assert count_frames(small_disk / "ein langer Film_pose.mp4") == frames - 1
+    assert (small_disk / "cameraman_pose.jpg").is_file()
+    assert all(p.suffix != ".partial" and not p.name.startswith(".") for p in small_disk.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "coco", "npz", "parquet", "openpose"])
+def test_full_disk_keeps_the_results_until_then(
+    kind: str, film: Path, small_disk: Path, capsys: pytest.CaptureFixture
+) -> None:
+    if kind == "parquet":
+        pytest.importorskip("pyarrow")
+    fill(small_disk, 8_000)
+    assert run(film, *WHOLE, "-o", small_disk, "--json", "--no-draw", "--format", kind, "--end", 3) == 3
+    summary = json.loads(capsys.readouterr().out)
+    (skipped,) = summary["skipped"]
+    assert "No space left on device" in skipped["reason"] and "ein langer Film" in skipped["reason"]
+    files = [p for p in small_disk.rglob("*") if p.is_file() and p.name != "filling"]
+    assert not any(p.suffix == ".partial" for p in files)
+    assert {Path(f) for s in summary["sources"] for f in s["files"]} == set(small_disk.iterdir()) - {small_disk / "filling"}
+    if kind == "jsonl":
+        assert 2 < len(lines(*files)) == summary["sources"][0]["frames"] < 75
+    assert bool(files) == (kind not in ("npz", "parquet"))  # these wait for many rows before they write
+
+
+def test_read_only_folder_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    if sys.platform == "win32" or not hasattr(os, "geteuid"):
+        pytest.skip("no permissions as on Unix")
+    (tmp_path / "out").mkdir(mode=0o500)
+    if os.access(tmp_path / "out", os.W_OK):
+        pytest.skip("root may write anywhere")
+    assert run(PHOTO, *WHOLE, "-o", tmp_path / "out") == 1
+    assert "choose another --out" in capsys.readouterr().err
+
+
+def test_a_read_only_disk_and_a_file_in_place_of_the_folder(
+    small_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    subprocess.run(("mount", "-o", "remount,ro", str(small_disk)), check=True)
+    (tmp_path / "file").touch()
+    for out in (small_disk, small_disk / "new", tmp_path / "file"):
+        assert run(PHOTO, *WHOLE, "-o", out) == 1
+        error = capsys.readouterr().err
+        assert str(out) in error and "--out" in error and "Traceback" not in error
+
+
+# --- streams and cameras that end ---
+
+
+@pytest.fixture
+def server(film: Path) -> Iterator[str]:
+    """A camera in the network: /cut.ts breaks off, /freeze.ts stays silent half-way, /hang.ts from the start, /camera.mjpg
+    is unplugged in the middle of a picture."""
+    data = film.read_bytes()
+    part = data[: len(data) // 20 // 188 * 188]
+    jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))[1].tobytes()
+    mjpeg = b"".join(
+        b"--x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(jpeg), jpeg) for _ in range(30)
+    )
+    closed = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            kind = self.path.strip("/").split(".")[0]
+            self.send_response(200)
+            self.send_header("Content-Type", "multipart/x-mixed-replace;boundary=x" if kind == "camera" else "video/mp2t")
+            if kind != "camera":
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write({"camera": mjpeg[: -len(jpeg) // 2], "hang": b""}.get(kind, part))
+            self.wfile.flush()
+            if kind in ("freeze", "hang"):
+                closed.wait(30)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=httpd.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{httpd.server_port}"
+    closed.set()
+    httpd.shutdown()
+    httpd.server_close()
+
+
+@pytest.mark.parametrize("name", ["cut.ts", "freeze.ts", "camera.mjpg"])
+def test_a_stream_that_ends_keeps_what_came(
+    name: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr("gtpt.sources.STREAM_TIMEOUT", 1.0)
+    url = f"{server}/{name}"
+    assert run(url, PHOTO, *WHOLE, "-o", tmp_path, "--json") == 3
+    summary = json.loads(capsys.readouterr().out)
+    stem = name.split(".")[0]
+    frames = lines(tmp_path / f"{stem}.jsonl")
+    assert 20 <= len(frames) <= 60 and all(f["name"] == name for f in frames)
+    assert count_frames(tmp_path / f"{stem}_pose.mp4") == len(frames)
+    reason = summary["skipped"][-1]["reason"]
+    assert "ended early" in reason and ("no data for 1 seconds" in reason) == (stem == "freeze")
+    assert (tmp_path / "cameraman_pose.jpg").is_file()
