@@ -15,6 +15,7 @@ from gtpt.skeleton import Skeleton
 OKS_SHARE = 0.7  # of the similarity; the rest is nearness: keypoints tell apart people who cross, nearness bears wild poses
 OKS_SLACK, OKS_SLACK_PER_S = 2.0, 2.0  # how far off a prediction may be, in OKS sigmas
 NEAR, NEAR_PER_S = 0.3, 2.0  # likewise for the centre of the box; unlike IoU it still says something without overlap
+NEW, FAMILIAR = 0.7, 3  # share for who was seen once, and how often one is seen to count fully: false people come once
 FADING_PER_S = 0.3  # share of the similarity: who is here goes before who was
 MIN_SIMILARITY = 0.15
 MIN_SIGMA = 0.06  # the sigmas of eyes and nose ask for more than a prediction can hold
@@ -31,6 +32,7 @@ class _Tracks:
     weights: np.ndarray  # (T, K) keypoint scores when last seen
     velocity: np.ndarray  # (T, 2) of the whole person, pixels per second
     seen: np.ndarray  # (T,) seconds
+    times: np.ndarray  # (T,) how often seen
 
     def pick(self, index: np.ndarray) -> _Tracks:
         return _Tracks(**{name: array[index] for name, array in vars(self).items()})
@@ -90,6 +92,7 @@ class Tracker:
         people = self._observe(poses[order], time)
         known, found = self._match(tracks, people, time)
         people.ids[found] = tracks.ids[known]
+        people.times[found] += tracks.times[known]
         people.velocity[found] = self._velocity(tracks.pick(known), people.pick(found))
         new = np.flatnonzero(people.ids == NO_ID)
         people.ids[new] = self._next_id + np.arange(len(new))
@@ -111,6 +114,7 @@ class Tracker:
             weights=np.where(finite, np.nan_to_num(poses.keypoint_scores), 0).astype(np.float64),
             velocity=np.zeros((len(poses), 2)),
             seen=np.full(len(poses), time, np.float64),
+            times=np.ones(len(poses)),
         )
 
     def _match(self, tracks: _Tracks, people: _Tracks, time: float) -> tuple[np.ndarray, np.ndarray]:
@@ -128,7 +132,8 @@ class Tracker:
         )
         similarity = OKS_SHARE * oks + (1 - OKS_SHARE) * nearness
         similarity[similarity < MIN_SIMILARITY] = 0
-        known, found = self._assign(similarity * np.maximum(1 - FADING_PER_S * away, 0.1), maximize=True)
+        known_well = np.interp(tracks.times, [1, FAMILIAR], [NEW, 1])[:, None]
+        known, found = self._assign(similarity * known_well * np.maximum(1 - FADING_PER_S * away, 0.1), maximize=True)
         real = similarity[known, found] > 0
         return known[real], found[real]
 
