@@ -232,3 +232,69 @@ def test_a_stream_that_ends_keeps_what_came(
     reason = summary["skipped"][-1]["reason"]
     assert "ended early" in reason and ("no data for 1 seconds" in reason) == (stem == "freeze")
     assert (tmp_path / "cameraman_pose.jpg").is_file()
+
+
+# --- bad input ---
+
+
+def test_a_folder_of_everything(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Thin, broken, empty, foreign and oddly named files: the good ones are done, the others named with a reason."""
+    folder = tmp_path / "Ordner mit Leerzeichen 写真"
+    (folder / "more").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    good = {
+        "dünn und breit.png": (10, 20_000, 3),
+        "a b  c.png": (60, 50, 3),
+        "ein Pixel.png": (1, 1, 3),
+        "写真.png": (40, 70, 3),
+    }
+    for name, shape in good.items():
+        (folder / name).write_bytes(cv2.imencode(".png", rng.integers(0, 256, shape, dtype=np.uint8))[1].tobytes())
+    bad = {"empty.jpg": b"", "text.png": b"no picture", "notes.txt": b"hello", "cut.jpg": PHOTO.read_bytes()[:200]}
+    for name, data in bad.items():
+        (folder / name).write_bytes(data)
+    assert run(folder, *WHOLE, "-o", tmp_path / "out", "--json") == 3
+    summary = json.loads(capsys.readouterr().out)
+    assert {s["name"] for s in summary["skipped"]} == {*bad, "more"} and all(s["reason"] for s in summary["skipped"])
+    (source,) = summary["sources"]
+    assert source["frames"] == len(good) and all(Path(f).is_file() for f in source["files"])
+    pictures = {p.name for p in (tmp_path / "out").glob("*_pose.jpg")}
+    assert pictures == {f"{Path(name).stem}_pose.jpg" for name in good}
+
+
+def test_300_people_and_boxes_outside(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    height, width = cv2.imread(str(PHOTO)).shape[:2]
+    corners = np.random.default_rng(0).uniform(0, (width - 60, height - 60), (300, 2)).round(1)
+    rows = [f"{PHOTO.name},{x},{y},{x + 50},{y + 60}" for x, y in corners]
+    rows += [f"{PHOTO.name},{width + 5},0,{width + 50},60", f"{PHOTO.name},-30,-30,40,50"]  # all of it outside, and a part
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("\n".join(["file,x1,y1,x2,y2", *rows]))
+    assert run(PHOTO, "--boxes", boxes, "-o", tmp_path / "out", "--json", "--threads", 1) == 0
+    assert json.loads(capsys.readouterr().out)["sources"][0]["people"] == 301
+    assert len(json.loads((tmp_path / "out/cameraman.json").read_text())) == 301
+
+
+def test_films_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Zero frames, no picture, damaged, cut off before the index, text: each is named, the photo is done."""
+    whole = tmp_path / "whole.mp4"
+    write_film(whole, 30)
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    data = whole.read_bytes()
+    write_film(tmp_path / "zero frames.mp4", 0)
+    (tmp_path / "empty.mp4").write_bytes(b"")
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
+    (tmp_path / "text.mp4").write_bytes(b"this is no film " * 100)
+    films = [tmp_path / f"{name}.mp4" for name in ("sound", "zero frames", "empty", "cut", "text", "missing")]
+    assert run(*films, PHOTO, *WHOLE, "-o", tmp_path / "out", "--json") == 3
+    summary = json.loads(capsys.readouterr().out)
+    reasons = {Path(s["name"]).name: s["reason"] for s in summary["skipped"]}
+    assert set(reasons) == {f.name for f in films} and "no video stream" in reasons["sound.mp4"]
+    assert "no such file" in reasons["missing.mp4"] and all(name in reason for name, reason in reasons.items())
+    assert [s["frames"] for s in summary["sources"]] == [1]
+    assert run(*films, *WHOLE, "-o", tmp_path / "out2") == 1
+    assert "Traceback" not in capsys.readouterr().err

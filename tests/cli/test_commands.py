@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 
 from gtpt.cli import main
+
+from ..data.figures import write_set
 
 torch = pytest.importorskip("torch")
 PHOTOS = Path(__file__).parents[2] / "examples/photos"
@@ -268,6 +272,39 @@ def test_train_test_and_check_on_real_crops(shared: Path, tmp_path: Path, capsys
     assert "exported" in capsys.readouterr().err
     assert run("train", "--cfg", cfg, "train.learning_rate=1") == 1
     assert "train.learning_rate" in capsys.readouterr().err
+
+
+def test_branch_of_an_authors_file_and_a_check_without_decoding(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from gtpt.model import build, to_official_state
+
+    figures = write_set(tmp_path / "set", 2)
+    source = f"{{annotations: {figures}/annotations.json, images: {figures}/images}}"
+    cfg = tmp_path / "tiny.yaml"
+    cfg.write_text(
+        f"out: {tmp_path}/run\nmodel: {{name: gtpt-t}}\ndata: {{train: [{source}], val: {source}, workers: 0}}\n"
+        "train: {epochs: 1, batch_size: 2}\n"
+    )
+    (figures / "images/000.png").write_bytes(b"no picture")
+    assert run("data", "check", "--cfg", cfg, "--no-decode", "--json") == 0
+    assert "000.png" not in capsys.readouterr().out
+    assert run("data", "check", "--cfg", cfg) == 3
+    assert "000.png" in capsys.readouterr().out
+    (figures / "images/000.png").write_bytes((figures / "images/001.png").read_bytes())
+    torch.save(to_official_state(build("gtpt-t")), tmp_path / "theirs.pth")
+    assert (
+        run("test", "--cfg", cfg, "--checkpoint", tmp_path / "theirs.pth", "--branch", "live", "--no-flip", "--json") == 0
+    )
+    assert json.loads(capsys.readouterr().out)["persons"] == 2
+    assert run("test", "--cfg", cfg, "--checkpoint", tmp_path / "theirs.pth", "--branch", "best") == 1
+    assert "'best'" in capsys.readouterr().err
+
+
+def test_verbose_shows_where_an_error_comes_from(tmp_path: Path) -> None:
+    code = "from gtpt.cli import main; main()"
+    for flags, traceback in (((), False), (("--verbose",), True)):
+        command = [sys.executable, "-c", code, *flags, "predict", str(PHOTOS), "--format", "xml", "-o", str(tmp_path)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1 and "xml" in done.stderr and ("Traceback" in done.stderr) == traceback
 
 
 def test_export_and_verify(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
