@@ -157,6 +157,14 @@ def test_full_disk_keeps_the_results_until_then(
     assert bool(files) == (kind not in ("npz", "parquet"))  # these wait for many rows before they write
 
 
+def test_full_disk_leaves_no_half_picture(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+    fill(small_disk, 20_000)
+    assert run(PHOTO, *WHOLE, "-o", small_disk, "--json") == 3
+    summary = json.loads(capsys.readouterr().out)
+    assert "cameraman_pose.jpg: No space left on device" in summary["skipped"][0]["reason"]
+    assert sorted(p.name for p in small_disk.iterdir()) == ["cameraman.json", "filling"]
+
+
 def test_read_only_folder_is_refused_before_the_work(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     if sys.platform == "win32" or not hasattr(os, "geteuid"):
         pytest.skip("no permissions as on Unix")
@@ -260,6 +268,23 @@ def test_a_folder_of_everything(tmp_path: Path, capsys: pytest.CaptureFixture) -
     assert source["frames"] == len(good) and all(Path(f).is_file() for f in source["files"])
     pictures = {p.name for p in (tmp_path / "out").glob("*_pose.jpg")}
     assert pictures == {f"{Path(name).stem}_pose.jpg" for name in good}
+
+
+def test_sources_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    photos = [tmp_path / name for name in ("a/x.png", "b/x.png", "b/x.jpg")]
+    films = [tmp_path / name for name in ("a/film.ts", "b/film.ts")]
+    for path in (*photos, *films):
+        path.parent.mkdir(exist_ok=True)
+        if path in photos:
+            path.write_bytes(PHOTO.read_bytes())
+        else:
+            write_film(path, 3)
+    for _ in range(2):  # a second call takes the same names
+        assert run(*photos, *films, *WHOLE, "-o", tmp_path / "out", "--json") == 0
+        summary = json.loads(capsys.readouterr().out)
+        files = [Path(f).name for s in summary["sources"] for f in s["files"]]
+        assert sorted(files) == sorted(p.name for p in (tmp_path / "out").iterdir()) and len(files) == 8
+    assert {"x_pose.jpg", "x_pose_2.jpg", "x_pose_3.jpg", "film.jsonl", "film_2.jsonl", "film_pose_2.mp4"} <= set(files)
 
 
 def test_300_people_and_boxes_outside(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

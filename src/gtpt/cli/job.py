@@ -20,6 +20,7 @@ from gtpt.estimator import PoseEstimator
 from gtpt.pipeline import Pipeline, Result
 from gtpt.sources import IMAGE_SUFFIXES, Source, open_source
 from gtpt.writers import FORMATS, open_writer
+from gtpt.writers.file import explain
 
 logger = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Job:
     batch_size: int = 32
     flip_test: bool = False
     quiet: bool = False
+    _taken: set[Path] = field(default_factory=set, init=False, repr=False)
 
     def run(self, sources: Sequence[str], **selection: Any) -> Summary:
         """Work through all sources; one that cannot be used is skipped, the others are done.
@@ -163,26 +165,25 @@ class Job:
                     writer.write(
                         result.poses, frame=result.frame.index, time=result.frame.time, name=_photo_name(result, source)
                     )
+                    done.frames += 1
+                    done.people += len(result.poses)
                     if self.draw:
                         picture(result, done)
                     if self.explain:
                         self._explain(result, done)
-                    done.frames += 1
-                    done.people += len(result.poses)
         finally:  # whatever happened, what was written until then is valid
             done.files = [name for name in done.files if Path(name).exists()]
             summary.skipped.extend(opened.skipped.items)
 
     def _writer(self, done: SourceSummary, moving: bool) -> Any:
         kind = self.format or ("jsonl" if moving else "coco")
-        path = self.out / f"{_stem(done.name)}{FILE_ENDINGS.get(kind, '_openpose')}"
-        done.files.append(str(path))
+        path = self._place(f"{_stem(done.name)}{FILE_ENDINGS.get(kind, '_openpose')}", done)
         return open_writer(path, kind)
 
     def _film(self, opened: Source, source: Any, done: SourceSummary, stack: ExitStack) -> Any:
         from gtpt.film import FilmWriter
 
-        path = self.out / f"{_stem(done.name)}_pose.mp4"
+        path = self._place(f"{_stem(done.name)}_pose.mp4", done)
         sound = source if opened.kind == "video" else None
         writer: list[FilmWriter] = []
 
@@ -190,7 +191,6 @@ class Job:
             if not writer:  # its size is known with the first frame
                 height, width = result.frame.image.shape[:2]
                 writer.append(stack.enter_context(FilmWriter(path, (width, height), opened.fps or 30, audio_from=sound)))
-                done.files.append(str(path))
             writer[0].write(draw_poses(result.frame.image, result.poses, threshold=self.threshold), result.frame.time)
 
         return add
@@ -208,9 +208,22 @@ class Job:
     def _save(self, picture: np.ndarray, name: str, done: SourceSummary) -> None:
         ok, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         assert ok
-        path = self.out / name
-        path.write_bytes(data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        path = self._place(name, done)
+        with explain(path):  # cv2.imwrite fails silently on non-ASCII paths and full disks
+            try:
+                path.write_bytes(data.tobytes())
+            except OSError:
+                path.unlink(missing_ok=True)  # half a picture
+                raise
+
+    def _place(self, name: str, done: SourceSummary) -> Path:
+        """A file in the output folder that nothing else of this call is written to: two sources may have the same name."""
+        path, number = self.out / name, 2
+        while path in self._taken:
+            path, number = self.out / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
+        self._taken.add(path)
         done.files.append(str(path))
+        return path
 
 
 def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
