@@ -2,8 +2,8 @@
 
 Both make the official step: a pruned and an entire pass, the global perceived loss, Adam, averaged weights. The plain form
 runs the paper form twice from the pixels, loops over the joints for the loss, and averages by walking the state dict.
-Seconds are medians of pairs measured in turn; peak memory is that of a process that makes such steps only. With --data, a COCO
-crop zip, the time in which one loader process makes a batch from it stands beside the step that it feeds.
+Seconds are medians of pairs measured in turn; peak memory is that of a process that makes such steps only. With --data, a
+COCO crop zip, the time in which one loader process makes a batch from it stands beside the step that it feeds.
 """
 
 from __future__ import annotations
