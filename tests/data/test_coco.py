@@ -81,6 +81,10 @@ def test_any_name_of_an_only_category():
         ({"image_id": 99}, "annotation 1 belongs to image 99, which is not listed"),
         ({"bbox": [1, 2, 3]}, r"annotation 1 has the box \[1, 2, 3\]"),
         ({"bbox": [1, 2, float("nan"), 3]}, "annotation 1 has the box"),
+        ({"keypoints": [None] * 51}, "annotation 1 has keypoints that are not finite"),
+        ({"keypoints": ["x"] * 51}, "annotation 1 has keypoints that are not finite"),
+        ({"area": None}, "annotations: entry 0 of the annotations has the area None, not a number"),
+        ({"image_id": [7]}, r"entry 0 of the annotations has the image_id \[7\], not an id"),
     ],
 )
 def test_what_cannot_be_trained_on_is_named(change, message):
@@ -95,6 +99,21 @@ def test_images_must_say_their_size_and_name():
         read_coco(data, BODY)
     with pytest.raises(ValueError, match="not a COCO file"):
         read_coco({"images": []}, BODY)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"annotations": [None]}, "not a COCO file: entry 0 of the annotations is None"),
+        ({"images": [1]}, "not a COCO file: entry 0 of the images is 1"),
+        ({"images": [{**IMAGES[0], "width": "9", "height": 9}]}, "entry 0 of the images has the width '9', not a number"),
+        ({"categories": [{"name": "person"}]}, "each of its categories must have an id"),
+        ({"categories": {}}, "expected the lists 'images', 'annotations' and 'categories'"),
+    ],
+)
+def test_json_that_is_almost_coco(change, message):
+    with pytest.raises(ValueError, match=message):
+        read(GOOD, **change)
 
 
 def test_whole_body_lists_are_joined_in_output_order():
@@ -141,6 +160,8 @@ def test_detections(tmp_path):
     for wrong, message in (
         ([{**rows[0], "image_id": 5}], "detection of image 5 belongs to image 5, which is not listed"),
         ([{**rows[0], "score": float("nan")}], "1 detections have a score that is not finite"),
+        ([{**rows[0], "image_id": [7]}], r"boxes\.json: entry 0 of the results has the image_id \[7\], not an id"),
+        ([{**rows[0], "score": "high"}], "has the score 'high', not a number"),
         ({"boxes": rows}, "must be a list of"),
     ):
         path.write_text(json.dumps(wrong))

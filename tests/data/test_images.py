@@ -68,6 +68,16 @@ def test_damaged_images_are_named(tmp_path):
             FileStore(tmp_path).read_image(name)
 
 
+def test_damage_inside_a_zip_is_named(tmp_path):
+    archive = zipped(write_set(tmp_path / "set", 1))
+    content = bytearray(archive.read_bytes())
+    start = content.index(b"images/000.png") + 40
+    content[start : start + 200] = bytes(200)
+    archive.write_bytes(content)
+    with pytest.raises(ValueError, match=r"images/000\.png in .*set\.zip is damaged .*copy it again"):
+        FileStore(archive / "images").read_image("000.png")
+
+
 def test_a_store_travels_to_other_processes(tmp_path):
     store = FileStore(zipped(write_set(tmp_path / "set", 1)) / "images")
     before = store.read_bytes("000.png")

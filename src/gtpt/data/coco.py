@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from gtpt.data.images import FileStore, read_json
 from gtpt.geometry import clean_boxes
 from gtpt.skeleton import Skeleton
 
+KINDS: dict[str, tuple[type, ...]] = {"an id": (Integral, str), "a number": (Real,), "a text": (str,)}
+FORM = {  # what the entries of COCO's lists hold, where they hold it; the values are keys of KINDS
+    "images": {"id": "an id", "file_name": "a text", "width": "a number", "height": "a number"},
+    "annotations": {"id": "an id", "image_id": "an id", "category_id": "an id", "iscrowd": "a number", "area": "a number"},
+    "categories": {"id": "an id", "name": "a text"},
+    "results": {"image_id": "an id", "category_id": "an id", "score": "a number"},
+}
+LISTS = ("images", "annotations", "categories")
 # Where COCO-WholeBody keeps each of its parts, in output order; plain COCO has the first only.
 WHOLEBODY_LISTS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 
@@ -113,6 +122,7 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
     rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(r, dict) and {"image_id", "bbox", "score"} <= set(r) for r in rows):
         raise ValueError(f'{path}: detections must be a list of {{"image_id", "category_id", "bbox", "score"}}')
+    check_form(rows, "results", str(path))
     rows = [r for r in rows if r.get("category_id", category) == category]
     boxes = np.array([box_of(r, images, str(path)) for r in rows], dtype=np.float64).reshape(-1, 4)
     scores = np.array([r["score"] for r in rows], dtype=np.float64)
@@ -133,11 +143,24 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
 
 
 def require_coco(data: Any, source: str) -> None:
-    """ValueError unless this has the three lists of a COCO file."""
-    if not isinstance(data, Mapping) or not all(
-        isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
-    ):
+    """ValueError unless this has the three lists of a COCO file, with entries of the usual types."""
+    if not isinstance(data, Mapping) or not all(isinstance(data.get(name), list) for name in LISTS):
         raise ValueError(f"{source} is not a COCO file: expected the lists 'images', 'annotations' and 'categories'")
+    for name in LISTS:
+        check_form(data[name], name, source)
+    for name in ("images", "categories"):
+        if not all("id" in entry for entry in data[name]):
+            raise ValueError(f"{source}: each of its {name} must have an id")
+
+
+def check_form(entries: Sequence[Any], name: str, source: str) -> None:
+    """ValueError that names the first entry which is no mapping or whose values do not fit `FORM[name]`."""
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, Mapping):
+            raise ValueError(f"{source} is not a COCO file: entry {number} of the {name} is {entry!r:.40}")
+        for key, kind in FORM[name].items():
+            if key in entry and not isinstance(entry[key], KINDS[kind]):
+                raise ValueError(f"{source}: entry {number} of the {name} has the {key} {entry[key]!r:.40}, not {kind}")
 
 
 def person_category(data: Mapping[str, Any], source: str) -> int:
@@ -152,14 +175,24 @@ def person_category(data: Mapping[str, Any], source: str) -> int:
 
 def is_person(annotation: Mapping[str, Any]) -> bool:
     """The official choice: no crowd, some area, some labelled body keypoint."""
-    return not annotation.get("iscrowd") and annotation.get("area", 0) > 0 and max(annotation.get("keypoints") or [0]) != 0
+    return not annotation.get("iscrowd") and annotation.get("area", 0) > 0 and has_joints(annotation)
 
 
-def index_images(data: Mapping[str, Any], source: str) -> dict[int, Mapping[str, Any]]:
+def has_joints(annotation: Mapping[str, Any]) -> bool:
+    """Whether any body keypoint is labelled; also where the list holds no numbers, which `joint_list` complains about."""
+    try:
+        return max(annotation.get("keypoints") or [0]) != 0
+    except TypeError:
+        return True
+
+
+def index_images(
+    data: Mapping[str, Any], source: str, needed: Sequence[str] = ("file_name", "width", "height")
+) -> dict[int, Mapping[str, Any]]:
     """The file's images by id; ValueError names one that lacks something."""
     for image in data["images"]:
-        if missing := [key for key in ("id", "file_name", "width", "height") if key not in image]:
-            raise ValueError(f"{source}: image {image.get('id', image.get('file_name'))} has no {', '.join(missing)}")
+        if missing := [key for key in needed if key not in image]:
+            raise ValueError(f"{source}: image {image['id']} has no {', '.join(missing)}")
     return {image["id"]: image for image in data["images"]}
 
 
@@ -190,7 +223,10 @@ def joint_list(annotation: Mapping[str, Any], skeleton: Skeleton, source: str) -
         raise ValueError(
             f"{source}: {_title(annotation)} has {len(joined) / 3:g} keypoints, {skeleton.name} has {len(skeleton)}"
         )
-    joints = np.array(joined, dtype=np.float64).reshape(-1, 3)
+    try:
+        joints = np.array(joined, dtype=np.float64).reshape(-1, 3)
+    except (ValueError, TypeError):
+        joints = np.array(np.nan)
     if not np.isfinite(joints).all():
         raise ValueError(f"{source}: {_title(annotation)} has keypoints that are not finite numbers")
     return joints

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,17 @@ class FileStore:
             raise FileNotFoundError(f"no folder or zip file at {self.root}")
 
     def read_bytes(self, name: str) -> bytes:
-        """Content of a file; FileNotFoundError names it and the store."""
+        """Content of a file; FileNotFoundError or, of a damaged zip, ValueError name it and the store."""
         if self._zip is None:
             return (self.root / name).read_bytes()
         try:
             return self._open().read(f"{self._prefix}{name}")
         except KeyError:
             raise FileNotFoundError(f"no {self._prefix}{name} in {self._zip}") from None
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise ValueError(
+                f"{self._prefix}{name} in {self._zip} is damaged ({error}); copy the zip file again"
+            ) from error
 
     def read_image(self, name: str, *, ignore_orientation: bool = False) -> np.ndarray:
         """RGB uint8 (H, W, 3). COCO's boxes and keypoints refer to pixels as stored, without EXIF rotation."""

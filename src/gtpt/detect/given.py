@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gtpt.data.coco import person_category, require_coco
+from gtpt.data.coco import check_form, index_images, person_category, require_coco
 from gtpt.data.images import read_json
 from gtpt.detect.detections import Detections, Detector, to_detections
 
@@ -133,7 +133,7 @@ def _coco_rows(path: Path) -> Iterator[Row]:
         return
     require_coco(data, str(path))
     person = person_category(data, str(path))
-    names = {image["id"]: image["file_name"] for image in data["images"]}
+    names = {number: image["file_name"] for number, image in index_images(data, str(path), ["file_name"]).items()}
     yield from ((name, (), 1, "") for name in names.values())
     for row in data["annotations"]:
         if row.get("category_id") == person and not row.get("iscrowd"):
@@ -146,6 +146,7 @@ def _coco_rows(path: Path) -> Iterator[Row]:
 def _result_rows(data: list[Any], path: Path) -> Iterator[Row]:
     if not all(isinstance(row, dict) and {"image_id", "bbox"} <= set(row) for row in data):
         raise ValueError(f'{path}: results must be a list of {{"image_id", "category_id", "bbox", "score"}}')
+    check_form(data, "results", str(path))
     people = [(i, row) for i, row in enumerate(data) if row.get("category_id", 1) == 1]
     if data and not people:
         raise ValueError(f"{path}: none of the {len(data)} results is a person (category_id 1)")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gtpt._extras import require
-from gtpt.data.coco import WHOLEBODY_LISTS
+from gtpt.data.coco import WHOLEBODY_LISTS, check_form, require_coco
 from gtpt.data.images import read_json
 from gtpt.evaluate.report import METRICS, UNDEFINED, Protocol, Report
 from gtpt.skeleton import Skeleton
@@ -136,21 +136,24 @@ def _keypoints(entries: Sequence[Entry], skeleton: Skeleton, kind: str) -> np.nd
                 f"{kind} {entry.get('id', number)} has {len(values)} keypoint numbers, but skeleton {skeleton.name!r} has "
                 f"{count} keypoints, which is {3 * count} numbers; evaluate with the skeleton that the file was made with"
             )
-    points = np.array(flat, dtype=np.float64).reshape(-1, count, 3)
+    try:
+        points = np.array(flat, dtype=np.float64).reshape(-1, count, 3)
+    except (ValueError, TypeError):
+        raise ValueError(f"{kind}s with keypoints that are not numbers") from None
     if bad := np.flatnonzero(~np.isfinite(points).all(axis=(1, 2))).tolist():
         raise ValueError(f"{kind}s with NaN or infinite keypoints, by position: {_some(bad)}")
     return points
 
 
 def _flat(entry: Entry, length: int) -> Sequence[float]:
-    if len(entry["keypoints"]) == length:
-        return entry["keypoints"]
-    return [value for name in WHOLEBODY_LISTS for value in entry.get(name, ())]
+    body = entry["keypoints"]
+    if body is not None and len(body) == length:
+        return body
+    return [value for name in WHOLEBODY_LISTS for value in entry.get(name) or ()]
 
 
 def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
-    if missing := sorted({"images", "annotations", "categories"} - set(truth)):
-        raise ValueError(f"the ground truth has no {missing}: give a COCO file such as person_keypoints_val2017.json")
+    require_coco(truth, "the ground truth")
     needed = {"image_id", "category_id", "area", "bbox", "keypoints"}
     images, categories = ({entry["id"] for entry in truth[key]} for key in ("images", "categories"))
     for number, person in enumerate(truth["annotations"]):
@@ -173,6 +176,7 @@ def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
 def _check_results(results: Any, images: set[int], categories: Sequence[Entry]) -> None:
     if not isinstance(results, Sequence):
         raise ValueError(f"COCO results are a list with one entry per person, got {type(results).__name__}")
+    check_form(results, "results", "COCO results")
     for number, result in enumerate(results):
         if lacking := sorted({"image_id", "category_id", "keypoints", "score"} - set(result)):
             raise ValueError(f"result {number} has no {lacking}")
