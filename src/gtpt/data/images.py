@@ -40,9 +40,7 @@ class FileStore:
         except KeyError:
             raise FileNotFoundError(f"no {self._prefix}{name} in {self._zip}") from None
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(
-                f"{self._prefix}{name} in {self._zip} is damaged ({error}); copy the zip file again"
-            ) from error
+            raise ValueError(f"{self._prefix}{name} in {self._zip} is damaged ({error}); copy it again") from error
 
     def read_image(self, name: str, *, ignore_orientation: bool = False) -> np.ndarray:
         """RGB uint8 (H, W, 3). COCO's boxes and keypoints refer to pixels as stored, without EXIF rotation."""
