@@ -107,6 +107,15 @@ def test_larger_crops(skeleton):
     assert x.shape == (1, len(net.skeleton), 576) and y.shape == (1, len(net.skeleton), 768)
 
 
+@pytest.mark.parametrize("depths", [(4, 2), (8, 4)])
+def test_other_depths(depths):
+    """The shallowest network that can be, and a deeper one."""
+    net = build("gtpt-t", "coco_wholebody133", coarse_layers=depths[0], group_layers=depths[1]).eval()
+    with torch.inference_mode():
+        out = net(images(1), return_kept=True)
+    assert out.x.shape == (1, 133, 384) and {"entry", f"coarse{depths[0] // 2}"} <= set(out.kept)
+
+
 def test_normalize_is_the_official_one():
     crops = torch.randint(0, 256, (2, 8, 6, 3), dtype=torch.uint8)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])

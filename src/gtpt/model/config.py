@@ -63,11 +63,12 @@ class GTPTConfig:
             raise ValueError(f"stem must be 'plain' or 'pyramid', got {self.stem!r}")
         if self.dim % self.heads or self.dim % 4:
             raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}, and of 4 for sines and cosines")
-        if any(depth < 2 or depth % 2 for depth in (self.coarse_layers, self.group_layers)):
-            raise ValueError(
-                f"coarse_layers={self.coarse_layers} and group_layers={self.group_layers} must be even and at least 2: "
-                f"the keep rate changes in the middle of each"
-            )
+        for what, depth, least in (("coarse_layers", self.coarse_layers, 4), ("group_layers", self.group_layers, 2)):
+            if depth < least or depth % 2:
+                raise ValueError(
+                    f"{what}={depth} must be even and at least {least}: the keep rate changes in the middle, where the "
+                    f"keypoint tokens join too, and what they attend to in a later coarse layer is what the groups prune by"
+                )
         if self.simcc_split <= 0:
             raise ValueError(f"simcc_split must be positive, got {self.simcc_split}")
         width, height = self.input_size
