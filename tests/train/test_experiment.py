@@ -14,7 +14,7 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 def write(tmp_path):
     def make(text):
         path = tmp_path / "mine.yaml"
-        path.write_text(text)
+        path.write_bytes(text.encode(errors="surrogatepass"))
         return path
 
     return make
@@ -62,6 +62,7 @@ def test_shipped_files_do_not_share_a_folder():
         ("train: {seed: -1}", r"train\.seed"),
         ("- 1\n- 2", "an experiment is a mapping"),
         ("train: [", "is not YAML"),
+        ("\ud800", "is not YAML: 'utf-8' codec"),
     ],
 )
 def test_mistakes_are_named(write, text, message):

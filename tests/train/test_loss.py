@@ -36,6 +36,8 @@ def recorded_inputs(joints):
 @pytest.mark.parametrize("joints", [17, 133])
 def test_values_and_gradients_are_the_official_ones(ops, joints):
     logits, targets, weight = recorded_inputs(joints)
+    np.testing.assert_allclose(targets[0][1, 2], ops[f"loss{joints}_target_x_row"], atol=1e-9)  # the rule was followed
+    np.testing.assert_array_equal(weight, ops[f"loss{joints}_weight"])
     pairs = [(logits[f"{which}pred_x"], logits[f"{which}pred_y"]) for which in ("", "entire_")]
     loss = global_perceived_loss(*pairs, targets, weight)
     loss.total.backward()

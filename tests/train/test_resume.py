@@ -1,11 +1,13 @@
 """A run that was killed, anywhere and more than once, ends with the weights of one that was not: bit for bit."""
 
+import contextlib
 import multiprocessing
 import os
 import random
 import shutil
 import signal
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -127,8 +129,57 @@ def test_logs_of_earlier_parts_stay(experiment):
     train(experiment("train.log_every=1"), progress=False)
     logs = experiment().out / "logs"
     assert [p.name for p in sorted(logs.iterdir())] == ["run0", "run1"]
+    assert len(list(logs.glob("run*/events.out.tfevents.*"))) == 2  # TensorBoard's
     steps = [row.split(",") for part in ("run0", "run1") for row in (logs / part / "metrics.csv").read_text().split()[1:]]
     assert len(steps) == 8
+
+
+class Malicious:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(experiment, tmp_path):
+    """With the ways out; Lightning by itself would run code from the file."""
+    train(experiment("train.epochs=1"), progress=False)
+    last = experiment().out / LAST
+    whole, mark = last.read_bytes(), tmp_path / "was_run"
+    torch.save({**torch.load(last, weights_only=True), "extra": Malicious(mark)}, tmp_path / "bad.ckpt")
+    for content in (whole[: len(whole) // 2], b"", (tmp_path / "bad.ckpt").read_bytes()):
+        last.write_bytes(content)
+        with pytest.raises(ValueError, match=r"last\.ckpt .*(\n.*)?begins anew; train\.init=.*/out/best\.safetensors"):
+            train(experiment(), progress=False)
+        assert last.read_bytes() == content and not mark.exists()
+    last.write_bytes(whole)
+    train(experiment(), progress=False)
+
+
+def test_progress_of_a_run_that_goes_on_in_the_middle_of_an_epoch(experiment, monkeypatch, capsys):
+    """Without the Python warnings that Lightning causes."""
+    one = experiment("train.epochs=1", "train.checkpoint_every=1")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gtpt.train.run.CheckpointKeeper, "on_train_epoch_end", killed)
+        with contextlib.suppress(KeyboardInterrupt, SystemExit):
+            train(one, progress=False)
+    assert torch.load(one.out / LAST, weights_only=True)["global_step"] == 3
+    bars = []
+    monkeypatch.setattr(
+        gtpt.train.run.ProgressBar, "on_train_batch_start", lambda self, *_: bars.append(self.train_progress_bar)
+    )
+    capsys.readouterr()
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        train(one)
+    assert not seen
+    assert len(bars) == 1 and (bars[0].total, bars[0].initial, bars[0].n) == (4, 3, 4)
+    assert "Epoch 0" in capsys.readouterr().out
 
 
 def test_what_does_not_belong_to_the_run_is_refused(experiment):

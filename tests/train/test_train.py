@@ -1,6 +1,7 @@
 """`train` as a whole: it learns, on one process or two, and says early what cannot work."""
 
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -94,6 +95,32 @@ def test_bf16(experiment):
     """Weights and average stay float32 and finite."""
     net = load(train(experiment("train.precision=bf16", "train.epochs=1"), progress=False))
     assert all(v.dtype != torch.bfloat16 and torch.isfinite(v.float()).all() for v in net.state_dict().values())
+
+
+def test_clipping(experiment, tmp_path):
+    options = ("train.epochs=1", "train.batch_size=14")
+    sizes = {}
+    for clip in (0, 1e-6):
+        setup = experiment(*options, f"train.clip={clip}", f"out={tmp_path / str(clip)}")
+        train(setup, progress=False)
+        sizes[clip] = np.sqrt(sum(np.square(g).sum() for g in gradients(setup.out)))
+    assert sizes[0] > 1e-5 and sizes[1e-6] == pytest.approx(1e-6, rel=1e-2)
+
+
+def test_tiny_numbers_are_flushed(experiment):
+    train(experiment("train.epochs=1"), progress=False)
+    assert torch.tensor([1e-39]).mul(0.5).item() == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_cannot_be_read_is_named(experiment, figures, tmp_path, workers):
+    """In one line, also where a loader process read it."""
+    shutil.copytree(figures, tmp_path / "set")
+    image = tmp_path / "set/images/009.png"
+    image.write_bytes(image.read_bytes()[:100])
+    source = f"[{{annotations: {tmp_path}/set/annotations.json, images: {tmp_path}/set/images}}]"
+    with pytest.raises(ValueError, match=r"^cannot read image .*/009\.png: cut off, damaged or not an image.*$"):
+        train(experiment(f"data.train={source}", f"data.workers={workers}"), progress=False)
 
 
 def test_starts_from_other_weights(experiment, tmp_path):

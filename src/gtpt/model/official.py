@@ -79,12 +79,22 @@ def load_official(path: str | Path, branch: Branch = "ema") -> GTPT:
 
 def read_official(path: str | Path) -> dict[str, Tensor]:
     """The flat state dict of an authors' file, with `module.` stripped. Never runs code from the file."""
+    content = read_pickle(path)
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{path} holds no state dict: expected names with tensors, flat or under 'state_dict'")
+    return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def read_pickle(path: str | Path) -> Any:
+    """What `torch.save` wrote, on the CPU, as long as it is tensors and plain values; see `load_official` for errors."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
     try:
         with torch.serialization.safe_globals(_numpy_scalars()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
             f"{path} holds more than tensors and plain values and was not loaded, since that could run code of a stranger; "
@@ -92,11 +102,6 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a complete PyTorch checkpoint: {error}. Download or copy it again.") from error
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{path} holds no state dict: expected names with tensors, flat or under 'state_dict'")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
 def _numpy_scalars() -> list[Any]:

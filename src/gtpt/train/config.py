@@ -138,7 +138,7 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
         raise FileNotFoundError(f"no configuration at {path}")
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")

@@ -22,12 +22,14 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gtpt._extras import require
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
 from gtpt.evaluate.run import evaluate_network, evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
+from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
 from gtpt.skeleton import Skeleton, load_skeleton
 from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig
@@ -55,6 +57,7 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     _check_devices(config)
     _check_same_experiment(experiment)
     lightning.seed_everything(config.seed, verbose=False)
+    torch.set_flush_denormal(True)  # averages of gradients that have become zero fade into denormals, which slow a CPU down
     skeleton = load_skeleton(experiment.model.skeleton)
     dataset = training_set(experiment)
     _check_validation(experiment.data, skeleton)
@@ -69,12 +72,24 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     trainer = _make_trainer(experiment, progress)
     if trainer.is_global_zero:
         _prepare_folder(experiment)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PossibleUserWarning)  # e.g. that these loaders cannot resume: they can
-        trainer.fit(module, ckpt_path=str(resume) if resume.is_file() else None)
+    _fit(trainer, module, resume if resume.is_file() else None)
     if trainer.is_global_zero:
         save(module.ema, out / FINAL, {"step": trainer.global_step})
     return out / (BEST if (out / BEST).is_file() else FINAL)
+
+
+def _fit(trainer: lightning.Trainer, module: PoseTraining, resume: Path | None) -> None:
+    with warnings.catch_warnings(), logging_redirect_tqdm():
+        warnings.simplefilter("ignore", PossibleUserWarning)  # e.g. that these loaders cannot resume: they can
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)  # Lightning's own doing
+        try:
+            trainer.fit(module, ckpt_path=resume)
+        except (ValueError, OSError) as error:
+            if "Original Traceback" not in str(error):
+                raise
+            # a loader process said what is wrong; PyTorch put its traceback around it
+            kind = type(error)
+            raise kind(str(error).rpartition(f"\n{kind.__name__}: ")[2].strip()) from error
 
 
 def draw_convolutions(module: torch.nn.Module) -> None:
@@ -117,7 +132,7 @@ def _make_trainer(experiment: Experiment, progress: bool) -> lightning.Trainer:
         enable_progress_bar=progress,
         log_every_n_steps=config.log_every,
         logger=[CSVLogger(out, "logs", version=run), TensorBoardLogger(out, "logs", version=run)],
-        callbacks=[CheckpointKeeper(experiment), *([TQDMProgressBar(refresh_rate=10)] if progress else [])],
+        callbacks=[CheckpointKeeper(experiment), *([ProgressBar(refresh_rate=10)] if progress else [])],
         plugins=[AtomicCheckpoints()],
     )
 
@@ -127,6 +142,27 @@ class AtomicCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         replace_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Never runs code from the file, which Lightning would."""
+        try:
+            return read_pickle(path)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} Without it the run begins anew; train.init={Path(path).with_name(BEST)} keeps what it learnt."
+            ) from error
+
+
+class ProgressBar(TQDMProgressBar):
+    """Lightning's, which in an epoch that is resumed in its middle knows neither its length nor where it began."""
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        super().on_train_start(trainer, module)
+        bar, batches = self.train_progress_bar, module.batches
+        if batches.start:
+            bar.reset(len(batches))
+            bar.initial = bar.n = batches.start
+            bar.set_description(f"Epoch {trainer.current_epoch}")
 
 
 class CheckpointKeeper(Callback):
