@@ -144,10 +144,14 @@ def test_validation_keeps_the_best(experiment):
 def test_what_cannot_work_is_said_before_work_starts(experiment, figures, tmp_path):
     image = {"annotations": str(figures / "annotations.json"), "images": str(tmp_path)}
     whole = "model.skeleton=coco_wholebody133"
+    nobody = json.loads((figures / "annotations.json").read_text()) | {"annotations": []}
+    (tmp_path / "nobody.json").write_text(json.dumps(nobody))
     for change, error, message in (
         ("data.train=[]", ValueError, "names no training data"),
         (f"data.train=[{image}]", FileNotFoundError, r"has no 000\.png, which .*annotations\.json names"),
         (f"data.val={image | {'images': 'nowhere'}}", FileNotFoundError, "nowhere"),
+        (f"data.val={image}", FileNotFoundError, r"has no 000\.png, which .*annotations\.json names"),
+        (f"data.val={image | {'annotations': str(tmp_path / 'nobody.json')}}", ValueError, "no person of the ground truth"),
         ("data.boxes=boxes.json", FileNotFoundError, r"boxes\.json"),
         (whole, ValueError, "annotation 1 has 17 keypoints, coco_wholebody133 has 133"),
         ("train.accelerator=gpu", ValueError, "PyTorch sees no GPU"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,9 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except Exception as error:
-        raise OSError(f"could not write {path}: {error}; an older file there is as it was") from error
+        free = shutil.disk_usage(path.parent).free  # PyTorch does not say that the disk is full
+        raise OSError(
+            f"could not write {path}: {error}; an older file there is as it was ({free / 1e6:.0f} MB are free)"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -24,9 +24,10 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gtpt._extras import require
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
+from gtpt.data.images import FileStore
+from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.run import evaluate_network, evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
 from gtpt.model.official import read_pickle
@@ -108,8 +109,7 @@ def training_set(experiment: Experiment) -> CropDataset:
     for source, persons, store in zip(data.train, parts, stores, strict=True):
         if not len(persons):
             raise ValueError(f"no usable person in {source.annotations}; see `gtpt data check`")
-        if not store.exists(persons.files[0]):
-            raise FileNotFoundError(f"{source.images} has no {persons.files[0]}, which {source.annotations} names")
+        _check_image(source, persons, store)
     size = experiment.model.input_size
     return CropDataset(Persons.concatenate(parts), stores, skeleton, size, data.augment, experiment.train.seed, data.cache)
 
@@ -220,10 +220,18 @@ def _check_devices(config: TrainConfig) -> None:
 
 
 def _check_validation(data: DataConfig, skeleton: Skeleton) -> None:
-    """Ask for what validation needs now, not after the first epochs."""
+    """Ask for what validation needs, and refuse what it would refuse, now and not after the first epochs."""
     if data.val is not None:
-        require("faster_coco_eval", "eval")
-        evaluation_set(data.val.annotations, data.val.images, data.boxes, skeleton, (192, 256))
+        people = evaluation_set(data.val.annotations, data.val.images, data.boxes, skeleton, (192, 256))
+        evaluate_coco(data.val.annotations, [], skeleton)
+        if len(people):
+            _check_image(data.val, people.persons, people.stores[0])
+
+
+def _check_image(source: Source, persons: Persons, store: FileStore) -> None:
+    """Find images that lie elsewhere by the first one."""
+    if not store.exists(persons.files[0]):
+        raise FileNotFoundError(f"{source.images} has no {persons.files[0]}, which {source.annotations} names")
 
 
 def _check_same_experiment(experiment: Experiment) -> None:
