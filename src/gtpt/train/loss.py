@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,22 +18,21 @@ class LossParts(NamedTuple):
     distill: Tensor
 
 
-def simcc_kl(log_probabilities: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """KL divergence of SimCC vectors, mean over bins and batch, weighted per joint, mean over joints.
+def simcc_kl(log_probabilities: Tensor, target: Tensor, told: Tensor | None = None) -> Tensor:
+    """KL divergence of SimCC vectors, mean over bins.
 
-    All joints at once: the weighted mean over bins is linear in t * (log t - log softmax(z)).
+    All joints at once, and of t * (log t - log softmax(z)) the sum of the second term is a product of vectors.
 
     Args:
         log_probabilities: (B, K, L), log softmax of the logits.
         target: (B, K, L) a distribution, need not sum to one; zero entries count nothing.
-        weight: (B, K); joints of weight 0 stay in the denominator (official).
+        told: (B, K) sums of t * log t, if they are known: logarithms take most of the time here.
 
     Returns:
-        Scalar: sum over axis and batch of weight * KL, divided by L * B * K.
+        (B, K).
     """
-    batch, joints, bins = target.shape
-    per_joint = (torch.xlogy(target, target) - target * log_probabilities).sum(dim=-1)
-    return (per_joint * weight).sum() / (bins * batch * joints)
+    told = torch.xlogy(target, target).sum(dim=-1) if told is None else told
+    return (told - torch.linalg.vecdot(target, log_probabilities)) / target.shape[-1]
 
 
 def global_perceived_loss(
@@ -46,23 +44,24 @@ def global_perceived_loss(
     """Section 3.5: ground truth for both passes, and the entire pass (detached) as teacher of the pruned one.
 
     Args:
-        pruned, entire: x and y logits (B, K, W * split), (B, K, H * split); entire None trains a single pass.
+        pruned, entire: x and y logits (B, K, W * split), (B, K, H * split), float32; entire None trains a single pass.
         targets: Gaussians of `gtpt.codec.simcc_targets`, same shapes.
         weight: (B, K) joint weights.
     """
-
-    def against(prediction: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-        return simcc_kl(prediction[0], target[0], weight) + simcc_kl(prediction[1], target[1], weight)
-
-    log_pruned = [axis.log_softmax(dim=-1) for axis in pruned]
-    learned = against(log_pruned, targets)
-    if entire is None:
-        nothing = torch.zeros((), device=weight.device)
-        return LossParts(learned, nothing, learned, nothing)
-    log_entire = [axis.log_softmax(dim=-1) for axis in entire]
-    teacher = against(log_entire, targets)
-    distill = against(log_pruned, [axis.detach().exp() for axis in log_entire])
-    return LossParts(learned + teacher + distill, teacher, learned, distill)
+    learned = teacher = distill = torch.zeros_like(weight)
+    with torch.autocast(weight.device.type, enabled=False):  # which would multiply vectors in bfloat16
+        for axis, target in enumerate(targets):
+            told = torch.xlogy(target, target).sum(dim=-1)
+            learns = pruned[axis].log_softmax(dim=-1)
+            learned = learned + simcc_kl(learns, target, told)
+            if entire is not None:
+                teaches = entire[axis].log_softmax(dim=-1)
+                teacher = teacher + simcc_kl(teaches, target, told)
+                known, soft = teaches.detach(), teaches.detach().exp()
+                distill = distill + simcc_kl(learns, soft, torch.linalg.vecdot(soft, known))
+    # mean over batch and joints; joints of weight 0 stay in the denominator (official)
+    parts = [(weight * part).mean() for part in (teacher, learned, distill)]
+    return LossParts(sum(parts[1:], parts[0]), *parts)
 
 
 def pointing_loss(
