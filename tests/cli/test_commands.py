@@ -307,6 +307,30 @@ def test_verbose_shows_where_an_error_comes_from(tmp_path: Path) -> None:
         assert done.returncode == 1 and "xml" in done.stderr and ("Traceback" in done.stderr) == traceback
 
 
+def test_interrupted_training_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    training = pytest.importorskip("gtpt.train.run")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", interrupted)
+    (tmp_path / "x.yaml").write_text("")
+    assert run("train", "--cfg", tmp_path / "x.yaml") == 130
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_the_scripts_of_the_original_are_thin_entries(tmp_path: Path) -> None:
+    """python tools/train.py and tools/test.py, as its README has them."""
+    for name in ("train", "test"):
+        command = [sys.executable, PHOTOS.parents[1] / f"tools/{name}.py", "--cfg", tmp_path / "none.yaml"]
+        done = subprocess.run(
+            [*command, "--checkpoint", "x.pth"] if name == "test" else command, capture_output=True, text=True
+        )
+        assert done.returncode == 1 and "no configuration at" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_export_and_verify(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("onnx")
     out = tmp_path / "net.onnx"

@@ -30,7 +30,11 @@ def train(
     from gtpt.train.run import train as run
 
     logging.getLogger("gtpt").setLevel(logging.INFO)
-    typer.echo(run(load_experiment(cfg, overrides), progress=not quiet))
+    try:
+        typer.echo(run(load_experiment(cfg, overrides), progress=not quiet))
+    except KeyboardInterrupt:
+        typer.secho("gtpt: interrupted; the same command goes on from the last checkpoint", fg="yellow", err=True)
+        raise typer.Exit(130) from None
 
 
 def test(

@@ -85,12 +85,17 @@ def _fit(trainer: lightning.Trainer, module: PoseTraining, resume: Path | None) 
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)  # Lightning's own doing
         try:
             trainer.fit(module, ckpt_path=resume)
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
         except (ValueError, OSError) as error:
             if "Original Traceback" not in str(error):
                 raise
             # a loader process said what is wrong; PyTorch put its traceback around it
             kind = type(error)
             raise kind(str(error).rpartition(f"\n{kind.__name__}: ")[2].strip()) from error
+    if trainer.interrupted:
+        raise KeyboardInterrupt  # Lightning made a silent exit of Ctrl-C
 
 
 def draw_convolutions(module: torch.nn.Module) -> None:
