@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -104,8 +104,7 @@ class OpenVinoEngine:
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
-        self._openvino = require("openvino", "openvino")
-        self._core, self._name = self._openvino.Core(), device.upper()
+        self._core, self._name = require("openvino", "openvino").Core(), device.upper()
         if self._name not in {d.split(".")[0] for d in self._core.available_devices}:
             raise ValueError(f"OpenVINO has no device {device!r} here; available: {self._core.available_devices}")
         if precision == "bfloat16" and "BF16" not in self._core.get_property(self._name, "OPTIMIZATION_CAPABILITIES"):
@@ -124,32 +123,33 @@ class OpenVinoEngine:
             **({"INFERENCE_NUM_THREADS": self._threads} if threads or self._one_by_one else {}),
         }
         self._model = self._core.compile_model(self._network, self._name, self._options)
-        self._lock = Lock()  # several callers share one queue
+        self._lock = Lock()  # it has one request, which several callers share
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self._one_by_one or len(crops) == 1:
-            out = self._model([crops])
+            with self._lock:
+                out = self._model([crops], share_outputs=False)
             return out["x"], out["y"]
-        found: list[Any] = [None] * len(crops)
-        with self._lock:
-            self._queue.set_callback(
-                lambda request, i: found.__setitem__(i, [request.get_tensor(k).data.copy() for k in ("x", "y")])
-            )
-            for i in range(len(crops)):
-                self._queue.start_async([crops[i : i + 1]], i)
-            self._queue.wait_all()
-        if not found:
+        model, pool, own = self._streams
+
+        def run(i: int) -> tuple[np.ndarray, np.ndarray]:
+            if not hasattr(own, "request"):  # a request belongs to one thread
+                own.request = model.create_infer_request()
+            out = own.request.infer([crops[i : i + 1]], share_outputs=False)
+            return out["x"], out["y"]
+
+        logits = list(pool.map(run, range(len(crops))))
+        if not logits:
             k = self.info.config.num_keypoints
             x, y = (np.zeros((0, k, bins), dtype=np.float32) for bins in self.info.config.bins)
             return x, y
-        return np.concatenate([x for x, _ in found]), np.concatenate([y for _, y in found])
+        return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
 
     @cached_property
-    def _queue(self) -> Any:
-        """As many crops at a time as there are threads."""
-        streams = {"NUM_STREAMS": self._threads}
-        model = self._core.compile_model(self._network, self._name, self._options | streams)
-        return self._openvino.AsyncInferQueue(model, self._threads)
+    def _streams(self) -> tuple[Any, ThreadPoolExecutor, local]:
+        """A model with a stream per thread, the threads, and what each of them keeps."""
+        model = self._core.compile_model(self._network, self._name, self._options | {"NUM_STREAMS": self._threads})
+        return model, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt"), local()
 
 
 class TorchEngine:
