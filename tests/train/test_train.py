@@ -38,6 +38,7 @@ def test_two_processes_make_the_step_of_one(experiment_file, figures, tmp_path):
     both = [*common, "train.devices=2", "train.batch_size=2", f"out={tmp_path / 'two'}"]
     done = subprocess.run([sys.executable, frozen_norms.__file__, *both], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
     frozen_norms.train_fixed(*common, f"out={tmp_path / 'one'}")
     one, two = gradients(tmp_path / "one"), gradients(tmp_path / "two")
     size = np.sqrt(np.mean([np.square(g).mean() for g in one]))

@@ -27,14 +27,17 @@ def train(
     from gtpt.train.config import load_experiment
 
     require("lightning", "train")
+    from lightning.pytorch.utilities import rank_zero_only
+
     from gtpt.train.run import train as run
 
     logging.getLogger("gtpt").setLevel(logging.INFO)
     try:
-        typer.echo(run(load_experiment(cfg, overrides), progress=not quiet))
+        best = run(load_experiment(cfg, overrides), progress=not quiet)
     except KeyboardInterrupt:
         typer.secho("gtpt: interrupted; the same command goes on from the last checkpoint", fg="yellow", err=True)
         raise typer.Exit(130) from None
+    rank_zero_only(typer.echo)(best)  # every process of a run comes here
 
 
 def test(

@@ -83,6 +83,7 @@ def _fit(trainer: lightning.Trainer, module: PoseTraining, resume: Path | None) 
     with warnings.catch_warnings(), logging_redirect_tqdm():
         warnings.simplefilter("ignore", PossibleUserWarning)  # e.g. that these loaders cannot resume: they can
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)  # Lightning's own doing
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket")  # where a side is 1, strides mean nothing
         try:
             trainer.fit(module, ckpt_path=resume)
         except SystemExit:
@@ -121,7 +122,8 @@ def training_set(experiment: Experiment) -> CropDataset:
 
 def _make_trainer(experiment: Experiment, progress: bool) -> lightning.Trainer:
     config, out = experiment.train, experiment.out
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for chatty in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     run = f"run{len(list((out / 'logs').glob('run*')))}"  # a resumed run would erase the CSV file of the one before
     return lightning.Trainer(
         accelerator=config.accelerator,
