@@ -151,6 +151,11 @@ def test_what_cannot_work_is_said_before_work_starts(experiment, figures, tmp_pa
         ("data.train=[]", ValueError, "names no training data"),
         (f"data.train=[{image}]", FileNotFoundError, r"has no 000\.png, which .*annotations\.json names"),
         (f"data.val={image | {'images': 'nowhere'}}", FileNotFoundError, "nowhere"),
+        (
+            f"data.train=[{image | {'annotations': str(tmp_path / 'nobody.json')}}]",
+            ValueError,
+            "no usable person in .*nobody",
+        ),
         (f"data.val={image}", FileNotFoundError, r"has no 000\.png, which .*annotations\.json names"),
         (f"data.val={image | {'annotations': str(tmp_path / 'nobody.json')}}", ValueError, "no person of the ground truth"),
         ("data.boxes=boxes.json", FileNotFoundError, r"boxes\.json"),
