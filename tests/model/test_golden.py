@@ -52,3 +52,10 @@ def test_all_variants_agree_with_the_authors_outputs(recorded):
     for group, ids in enumerate(out.kept.get("entry", [])):  # whole-body: fine keypoints displace patches even here
         np.testing.assert_array_equal(ids, arrays[f"entire_keep_entry_g{group}"])
     assert ("entry" in out.kept) == ("entire_keep_entry_g0" in arrays)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@torch.inference_mode()
+def test_all_variants_stay_finite_in_half_precision(recorded, dtype):
+    state, images, *_ = recorded
+    assert all(torch.isfinite(axis).all() for axis in from_official_state(state).to(dtype)(images[:1].to(dtype)))
