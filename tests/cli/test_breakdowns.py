@@ -67,6 +67,17 @@ def count_frames(path: Path) -> int:
 # --- Ctrl-C ---
 
 
+def started(command: tuple) -> subprocess.Popen:
+    """A process that Ctrl-C reaches, even where the tests run in the background of a shell, which ignores it."""
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )
+
+
 def interrupt(process: subprocess.Popen, ready: Path, size: int) -> int:
     """Ctrl-C once a file has so many bytes; the exit code."""
     deadline = time.monotonic() + 60
@@ -80,7 +91,7 @@ def interrupt(process: subprocess.Popen, ready: Path, size: int) -> int:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
 def test_ctrl_c_finishes_the_files(film: Path, tmp_path: Path) -> None:
     command = (*COMMAND, PHOTO, film, *WHOLE, "-o", tmp_path, "--json")
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command) as process:
         code = interrupt(process, tmp_path / "ein langer Film.jsonl.partial", 20_000)
         output, error = process.communicate()
     assert code == 130 and "Traceback" not in error
@@ -97,7 +108,7 @@ def test_ctrl_c_finishes_the_files(film: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
 def test_ctrl_c_while_a_source_hangs(server: str, tmp_path: Path) -> None:
     command = (*COMMAND, PHOTO, f"{server}/hang.ts", *WHOLE, "-o", tmp_path)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with started(command) as process:
         code = interrupt(process, tmp_path / "cameraman.json", 0)
         output, error = process.communicate()
     assert code == 130 and "what was done is kept" in error and "Traceback" not in error

@@ -58,7 +58,6 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     _check_devices(config)
     _check_same_experiment(experiment)
     lightning.seed_everything(config.seed, verbose=False)
-    torch.set_flush_denormal(True)  # averages of gradients that have become zero fade into denormals, which slow a CPU down
     skeleton = load_skeleton(experiment.model.skeleton)
     dataset = training_set(experiment)
     _check_validation(experiment.data, skeleton)
@@ -84,6 +83,7 @@ def _fit(trainer: lightning.Trainer, module: PoseTraining, resume: Path | None) 
         warnings.simplefilter("ignore", PossibleUserWarning)  # e.g. that these loaders cannot resume: they can
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)  # Lightning's own doing
         warnings.filterwarnings("ignore", "Grad strides do not match bucket")  # where a side is 1, strides mean nothing
+        torch.set_flush_denormal(True)  # averages of gradients that have become zero fade into denormals: slow on a CPU
         try:
             trainer.fit(module, ckpt_path=resume)
         except SystemExit:
@@ -95,6 +95,8 @@ def _fit(trainer: lightning.Trainer, module: PoseTraining, resume: Path | None) 
             # a loader process said what is wrong; PyTorch put its traceback around it
             kind = type(error)
             raise kind(str(error).rpartition(f"\n{kind.__name__}: ")[2].strip()) from error
+        finally:
+            torch.set_flush_denormal(False)  # the process is the caller's
     if trainer.interrupted:
         raise KeyboardInterrupt  # Lightning made a silent exit of Ctrl-C
 
