@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from threading import Lock, local
+from threading import Lock
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -97,7 +97,7 @@ class OnnxEngine:
 
 
 class OpenVinoEngine:
-    """The same file in OpenVINO. As in `OnnxEngine` several people run one by one, a stream per thread.
+    """The same file in OpenVINO.
 
     In bfloat16 weights and activations have 8 significant bits (sums more), which moves keypoints by a fraction of a pixel:
     see docs/benchmarks.md.
@@ -114,42 +114,16 @@ class OpenVinoEngine:
         self.info = read_metadata(info, path)
         shape = self._network.inputs[0].partial_shape
         self.batch = None if shape[0].is_dynamic else shape[0].get_length()
-        if self.batch is None and device == "cpu":  # one crop at a time: a graph of known shapes is about a tenth faster
-            self._network.reshape([1, *(d.get_length() for d in list(shape)[1:])])
-        self._one_by_one = self.batch is None and device == "cpu"
-        self._threads = threads or available_cores()
-        self._options = {
-            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
-            **({"INFERENCE_NUM_THREADS": self._threads} if threads or self._one_by_one else {}),
-        }
-        self._model = self._core.compile_model(self._network, self._name, self._options)
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self._model = self._core.compile_model(self._network, self._name, options)
         self._lock = Lock()  # it has one request, which several callers share
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self._one_by_one or len(crops) == 1:
-            with self._lock:
-                out = self._model([crops], share_outputs=False)
-            return out["x"], out["y"]
-        model, pool, own = self._streams
-
-        def run(i: int) -> tuple[np.ndarray, np.ndarray]:
-            if not hasattr(own, "request"):  # a request belongs to one thread
-                own.request = model.create_infer_request()
-            out = own.request.infer([crops[i : i + 1]], share_outputs=False)
-            return out["x"], out["y"]
-
-        logits = list(pool.map(run, range(len(crops))))
-        if not logits:
-            k = self.info.config.num_keypoints
-            x, y = (np.zeros((0, k, bins), dtype=np.float32) for bins in self.info.config.bins)
-            return x, y
-        return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
-
-    @cached_property
-    def _streams(self) -> tuple[Any, ThreadPoolExecutor, local]:
-        """A model with a stream per thread, the threads, and what each of them keeps."""
-        model = self._core.compile_model(self._network, self._name, self._options | {"NUM_STREAMS": self._threads})
-        return model, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt"), local()
+        with self._lock:
+            out = self._model([crops], share_outputs=False)
+        return out["x"], out["y"]
 
 
 class TorchEngine:
