@@ -106,6 +106,8 @@ def test_engine_and_device_that_are_not_there(files: dict[str, Path]) -> None:
 MOVED = """
 import sys
 import numpy as np
+from gtpt.codec import decode
+from gtpt.data.crops import load_crops
 from gtpt.runtime import open_engine
 exact, rounded = (open_engine(sys.argv[1], "openvino", precision=p) for p in ("float32", "bfloat16"))
 config = exact.info.config
