@@ -104,20 +104,20 @@ class OpenVinoEngine:
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
-        self._core, self._name = require("openvino", "openvino").Core(), device.upper()
-        if self._name not in {d.split(".")[0] for d in self._core.available_devices}:
-            raise ValueError(f"OpenVINO has no device {device!r} here; available: {self._core.available_devices}")
-        if precision == "bfloat16" and "BF16" not in self._core.get_property(self._name, "OPTIMIZATION_CAPABILITIES"):
+        core, name = require("openvino", "openvino").Core(), device.upper()
+        if name not in {d.split(".")[0] for d in core.available_devices}:
+            raise ValueError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
+        if precision == "bfloat16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
             raise ValueError(f"this {device} has no bfloat16 instructions: use precision='float32'")
-        self._network = self._core.read_model(path)
-        info = {"gtpt": self._network.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(self._network) else {}
+        network = core.read_model(path)
+        info = {"gtpt": network.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(network) else {}
         self.info = read_metadata(info, path)
-        shape = self._network.inputs[0].partial_shape
+        shape = network.inputs[0].partial_shape
         self.batch = None if shape[0].is_dynamic else shape[0].get_length()
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        self._model = self._core.compile_model(self._network, self._name, options)
+        self._model = core.compile_model(network, name, options)
         self._lock = Lock()  # it has one request, which several callers share
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
