@@ -21,8 +21,8 @@ from rivals import BODY, HEIGHT, WHOLE_BODY, WIDTH, cost
 from speed import kaiming_stem
 from torch import nn
 
-from gtpt.cli.measure import machine, median, median_ratio, paired_seconds
 from gtpt.export import export_onnx
+from gtpt.measure import machine, median, median_ratio, paired_seconds
 from gtpt.model import build
 from gtpt.runtime.session import open_session
 

@@ -14,8 +14,8 @@ import torch
 import typer
 from paper_form import PaperForm
 
-from gtpt.cli.measure import machine, median, median_ratio, paired_seconds
 from gtpt.export import export_onnx
+from gtpt.measure import machine, median, median_ratio, paired_seconds
 from gtpt.model import GTPT, build
 from gtpt.runtime import open_engine
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gtpt.draw import draw_poses
     from gtpt.estimator import PoseEstimator
     from gtpt.images import read_image
+    from gtpt.job import predict
     from gtpt.pipeline import Pipeline
     from gtpt.smooth import Smoother
     from gtpt.track import Tracker
@@ -27,6 +28,7 @@ __all__ = [
     "Tracker",
     "draw_poses",
     "load_skeleton",
+    "predict",
     "read_image",
 ]
 _HOME = {
@@ -35,6 +37,7 @@ _HOME = {
     "Smoother": "smooth",
     "Tracker": "track",
     "draw_poses": "draw",
+    "predict": "job",
     "read_image": "images",
 }
 

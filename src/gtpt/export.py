@@ -31,6 +31,7 @@ METADATA = "gtpt"
 OPSET = 20  # the first with Gelu
 ATTENTION_OPSET = 23  # the first with Attention
 BATCH = 8  # crops per run of a verification
+CALIBRATION = 128  # crops that give the ranges of int8
 LARGE = 4096  # values from which a tensor is worth storing in half precision
 
 Precision = Literal["float32", "float16", "int8"]
@@ -58,6 +59,63 @@ class Verification:
             f"{self.keypoints} keypoints: max {self.max_px:.3g} px, mean {self.mean_px:.3g} px, {self.changed:.2%} moved, "
             f"max difference of outputs {self.max_logit:.2g}"
         )
+
+
+def export(
+    weights: str | Path,
+    out: str | Path,
+    *,
+    batch: int | None = None,
+    opset: int = OPSET,
+    precision: Precision = "float32",
+    calibrate: str | Path | None = None,
+    decode: bool = False,
+    float_input: bool = False,
+    verify: str | Path | None = None,
+    bound: float = 0.5,
+) -> Verification | None:
+    """Write the ONNX file of a checkpoint; the same as `gtpt export`.
+
+    Args:
+        weights: registered name, *.safetensors, or an authors' *.pth. A calibration goes along.
+        out: the file to write.
+        batch, opset, precision, decode: see `export_onnx`.
+        calibrate: real crops for "int8": a photo, a folder of photos, or a COCO crop zip.
+        float_input: take normalised float crops instead of uint8.
+        verify: compare with PyTorch on these crops, given in the same ways.
+        bound: pixels that the keypoints may move on average.
+
+    Returns:
+        What `verify` found, or None without it.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: what cannot be read or exported; keypoints that move further than
+            `bound`.
+    """
+    for package in ("torch", "onnx"):
+        require(package, "export")
+    from gtpt.data.crops import load_crops
+    from gtpt.model import load, load_official
+    from gtpt.model.checkpoint import read_header
+    from gtpt.weights import resolve
+
+    path = resolve(weights, format="safetensors")
+    official = path.suffix in (".pth", ".pt")
+    model = load_official(path) if official else load(path)
+    assert model.skeleton is not None
+    size = model.config.input_size
+    export_onnx(
+        model,
+        out,
+        batch=batch,
+        opset=opset,
+        uint8_input=not float_input,
+        decode=decode,
+        precision=precision,
+        calibration_crops=load_crops(calibrate, model.skeleton, size, CALIBRATION) if calibrate else None,
+        extra={} if official else {k: v for k, v in read_header(path).items() if k not in ("config", "skeleton")},
+    )
+    return verify_onnx(out, model, load_crops(verify, model.skeleton, size), bound) if verify else None
 
 
 def export_onnx(

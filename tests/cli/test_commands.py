@@ -76,6 +76,13 @@ def test_predict_skips_what_it_cannot_read(
     assert [p.name for p in out.iterdir()] == ["Fotos für müde Augen.json"]
 
 
+def test_predict_in_a_precision_that_the_engine_lacks(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    photo, arguments = next(PHOTOS.glob("*.jpg")), ("--boxes", "whole-image", "-o", tmp_path)
+    assert run("predict", photo, *arguments, "--precision", "float32", "--json") == 0
+    assert run("predict", photo, *arguments, "--precision", "bfloat16", "--engine", "onnxruntime") == 1
+    assert "bfloat16" in capsys.readouterr().err
+
+
 def test_predict_nothing_usable_fails(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert run("predict", tmp_path / "no.png", "--boxes", "whole-image", "-w", weights, "-o", tmp_path / "out") == 1
     assert "no.png" in capsys.readouterr().err
@@ -270,6 +277,8 @@ def test_train_test_and_check_on_real_crops(shared: Path, tmp_path: Path, capsys
     assert run(*exported, "--entire") == 1 and "always prunes" in capsys.readouterr().err
     assert run("test", "--cfg", cfg, "--checkpoint", best, "--engine", "openvino") == 1
     assert "exported" in capsys.readouterr().err
+    assert run("test", "--cfg", cfg, "--checkpoint", best.with_name("last.ckpt")) == 1
+    assert "measure best.safetensors" in capsys.readouterr().err
     assert run("train", "--cfg", cfg, "train.learning_rate=1") == 1
     assert "train.learning_rate" in capsys.readouterr().err
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import typer
 
 import gtpt
+from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
 from gtpt.cli.data import check
 from gtpt.cli.export import export
 from gtpt.cli.info import info
-from gtpt.cli.measure import benchmark
 from gtpt.cli.predict import predict
 from gtpt.cli.train import test, train
 from gtpt.cli.weights import app as weights

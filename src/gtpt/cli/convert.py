@@ -19,15 +19,8 @@ def convert(
     """
     from gtpt._extras import require
 
-    torch = require("torch", "torch")
-    from gtpt.model import load, load_official, save, to_official_state
-    from gtpt.model.checkpoint import replace_atomically
+    require("torch", "torch")
+    from gtpt.model import convert as run
 
-    if {source.suffix, target.suffix} - {".safetensors", ".pth", ".pt"}:
-        raise ValueError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
-    model = load(source) if source.suffix == ".safetensors" else load_official(source, branch)  # type: ignore[arg-type]
-    if target.suffix == ".safetensors":
-        save(model, target)
-    else:
-        replace_atomically(target, lambda path: torch.save(to_official_state(model), path))
+    model = run(source, target, branch)  # type: ignore[arg-type]
     typer.echo(f"{target}: {model.config.name} {model.skeleton.name}")  # type: ignore[union-attr]

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import typer
 
-CALIBRATION = 128  # crops that give the ranges of int8
-
 
 class Precision(str, Enum):
     float32 = "float32"
@@ -34,35 +32,20 @@ def export(
 
     With --verify the file is run on real crops beside the network; its largest and mean difference in pixels is printed.
     """
-    from gtpt._extras import require
+    from gtpt.export import export as run
 
-    require("torch", "export")
-    require("onnx", "export")
-    from gtpt.data.crops import load_crops
-    from gtpt.export import export_onnx, verify_onnx
-    from gtpt.model import load, load_official
-    from gtpt.model.checkpoint import read_header
-    from gtpt.weights import resolve
-
-    path = resolve(weights, format="safetensors")
-    official = path.suffix in (".pth", ".pt")
-    model = load_official(path) if official else load(path)
-    known = ("config", "skeleton")
-    extra = {} if official else {k: v for k, v in read_header(path).items() if k not in known}
-    assert model.skeleton is not None
-    size = model.config.input_size
-    crops = load_crops(calibrate, model.skeleton, size, CALIBRATION) if calibrate is not None else None
-    export_onnx(
-        model,
+    found = run(
+        weights,
         out,
         batch=batch,
         opset=opset,
-        uint8_input=not float_input,
-        decode=decode,
         precision=precision.value,
-        calibration_crops=crops,
-        extra=extra,
+        calibrate=calibrate,
+        decode=decode,
+        float_input=float_input,
+        verify=verify,
+        bound=bound,
     )
     typer.echo(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
-    if verify is not None:
-        typer.echo(str(verify_onnx(out, model, load_crops(verify, model.skeleton, size), bound)))
+    if found is not None:
+        typer.echo(str(found))

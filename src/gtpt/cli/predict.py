@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from gtpt.cli.job import Summary
-
-WHOLE_IMAGE = "whole-image"
+    from gtpt.job import Summary
 
 
 def predict(
@@ -37,6 +35,7 @@ def predict(
     engine: str = typer.Option(None, help="onnxruntime, openvino or torch. Default: what reads the weights."),
     device: str = typer.Option("cpu", help="cpu, cuda, ...; one that is not there is an error."),
     threads: int = typer.Option(None, min=1, help="CPU threads of the network. Default: the engine's choice."),
+    precision: str = typer.Option("float32", help="float32, or bfloat16: faster, in OpenVINO on CPUs that have it."),
     batch_size: int = typer.Option(32, min=1, help="People per call of the network."),
     flip_test: bool = typer.Option(False, "--flip-test", help="Average with the mirrored crop: slower, a little better."),
     as_json: bool = typer.Option(False, "--json", help="Print a summary as JSON and show no progress."),
@@ -46,12 +45,17 @@ def predict(
     OUT gets the drawn pictures or films and one keypoint file per source. A photo in which nobody is found gives an empty
     result.
     """
-    from gtpt.cli.job import Job
+    from gtpt.job import predict as run
 
-    job = Job(
-        out=out,
+    summary = run(
+        sources,
+        out,
+        stride=stride,
+        start=start,
+        end=end,
         weights=weights,
-        detector=boxes or detector,
+        detector=detector,
+        boxes=boxes,
         format=format,
         draw=draw,
         explain=explain,
@@ -63,11 +67,11 @@ def predict(
         engine=engine,
         device=device,
         threads=threads,
+        precision=precision,
         batch_size=batch_size,
         flip_test=flip_test,
         quiet=as_json,
     )
-    summary = job.run(sources, stride=stride, start=start, end=end)
     _show(summary, as_json)
     raise typer.Exit(summary.exit_code)
 

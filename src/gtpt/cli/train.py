@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -63,42 +62,25 @@ def test(
 
     require("faster_coco_eval", "eval")
     from gtpt.cli.progress import progress_bar
-    from gtpt.evaluate.run import evaluate_engine, evaluate_network
+    from gtpt.evaluate import test as run
     from gtpt.train.config import load_experiment
 
     data = load_experiment(cfg, overrides).data
     if data.val is None:
         raise ValueError(f"{cfg} names no validation data: set data.val to {{annotations, images}}")
-    settings: dict[str, Any] = {"boxes": data.boxes, "flip_test": flip, "batch_size": batch_size}
-    where = data.val.annotations, data.val.images
-    exported = checkpoint.suffix == ".onnx"
-    if exported and entire:
-        raise ValueError("--entire needs a network in PyTorch: an exported file always prunes")
-    if not exported and (engine or precision != "float32"):
-        raise ValueError(f"--engine and --precision are for exported *.onnx files, not {checkpoint.name}")
-    network = _open_exported(checkpoint, engine, device, precision) if exported else _load(checkpoint, branch, device)
     with progress_bar("batches", quiet=as_json) as progress:
-        if exported:
-            report = evaluate_engine(network, *where, **settings, progress=progress)
-        else:
-            rates = "entire" if entire else None
-            report = evaluate_network(network, *where, **settings, keep_rates=rates, progress=progress)
+        report = run(
+            checkpoint,
+            data.val.annotations,
+            data.val.images,
+            boxes=data.boxes,
+            branch=branch,
+            flip=flip,
+            entire=entire,
+            batch_size=batch_size,
+            device=device,
+            engine=engine,
+            precision=precision,
+            progress=progress,
+        )
     typer.echo(json.dumps(report.to_dict()) if as_json else str(report))
-
-
-def _open_exported(path: Path, engine: str | None, device: str, precision: str) -> Any:
-    from gtpt.runtime import open_engine
-
-    return open_engine(path, engine, device=device, precision=precision)
-
-
-def _load(path: Path, branch: str, device: str) -> Any:
-    from gtpt._extras import require
-
-    torch = require("torch", "torch")
-    from gtpt.model import load, load_official
-
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda, but PyTorch sees no GPU")
-    official = path.suffix in (".pth", ".pt")
-    return (load_official(path, branch) if official else load(path)).to(device)  # type: ignore[arg-type]

@@ -9,10 +9,11 @@ from gtpt.detect.given import load_boxes
 from gtpt.detect.yolox import YoloxDetector
 
 WHOLE_IMAGE = "whole-image"
+DEFAULT_DETECTOR = "yolox-nano"
 
 
 def make_detector(
-    spec: str | Path = "yolox-nano",
+    spec: str | Path = DEFAULT_DETECTOR,
     *,
     threshold: float | None = None,
     device: str = "cpu",

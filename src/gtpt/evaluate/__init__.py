@@ -6,6 +6,7 @@ from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.oks import keypoint_similarity, oks, oks_nms, rescore
 from gtpt.evaluate.pck import pck
 from gtpt.evaluate.report import METRICS, Protocol, Report
+from gtpt.evaluate.run import test
 
 __all__ = [
     "METRICS",
@@ -22,4 +23,5 @@ __all__ = [
     "pck",
     "reliability",
     "rescore",
+    "test",
 ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gtpt import codec
+from gtpt._extras import require
 from gtpt.data.coco import Persons, open_stores, person_category, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import read_json
@@ -16,6 +17,7 @@ from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
 from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
+from gtpt.runtime import open_engine
 from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -94,6 +96,58 @@ def engine_network(engine: Engine) -> Crops2SimCC:
         return x[: len(crops)], y[: len(crops)]
 
     return run
+
+
+def test(
+    checkpoint: str | Path,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    boxes: str | Path | None = None,
+    branch: str = "ema",
+    flip: bool = True,
+    entire: bool = False,
+    batch_size: int = 64,
+    device: str = "cpu",
+    engine: str | None = None,
+    precision: str = "float32",
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Report:
+    """Measure a checkpoint by the official protocol; the same as `gtpt test`.
+
+    Args:
+        checkpoint: *.safetensors, an authors' *.pth, or an exported *.onnx.
+        annotations, images, boxes, batch_size, progress: see `evaluate_network`.
+        branch: of an authors' file, "ema" or "live".
+        flip: average with the mirrored crops.
+        entire: without pruning.
+        device: "cpu" or "cuda".
+        engine, precision: of an exported file, see `gtpt.runtime.open_engine`.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: files or settings that cannot work together.
+    """
+    path, data = Path(checkpoint), (annotations, images)
+    settings: dict[str, Any] = {"boxes": boxes, "flip_test": flip, "batch_size": batch_size, "progress": progress}
+    if path.suffix == ".onnx":
+        if entire:
+            raise ValueError("--entire needs a network in PyTorch: an exported file always prunes")
+        return evaluate_engine(open_engine(path, engine, device=device, precision=precision), *data, **settings)
+    if engine or precision != "float32":
+        raise ValueError(f"--engine and --precision are for exported *.onnx files, not {path.name}")
+    return evaluate_network(_load(path, branch, device), *data, keep_rates="entire" if entire else None, **settings)
+
+
+def _load(path: Path, branch: str, device: str) -> GTPT:
+    torch = require("torch", "torch")
+    from gtpt.model import load, load_official
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda, but PyTorch sees no GPU")
+    if path.suffix == ".ckpt":
+        raise ValueError(f"{path} is for resuming a training; measure best.safetensors or final.safetensors beside it")
+    official = path.suffix in (".pth", ".pt")
+    return (load_official(path, branch) if official else load(path)).to(device)  # type: ignore[arg-type]
 
 
 def evaluate_network(

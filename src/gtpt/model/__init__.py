@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from gtpt.model.checkpoint import build, load, save
     from gtpt.model.config import GTPTConfig, make_config
     from gtpt.model.network import GTPT, Explained, normalize
-    from gtpt.model.official import load_official, to_official_state
+    from gtpt.model.official import convert, load_official, to_official_state
 
 _HOME = {
     "GTPT": "network",
     "Explained": "network",
     "GTPTConfig": "config",
     "build": "checkpoint",
+    "convert": "official",
     "load": "checkpoint",
     "load_official": "official",
     "make_config": "config",
@@ -29,6 +30,7 @@ __all__ = [
     "Explained",
     "GTPTConfig",
     "build",
+    "convert",
     "load",
     "load_official",
     "make_config",

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gtpt.model.checkpoint import load, replace_atomically, save
 from gtpt.model.config import SIZES, GTPTConfig, make_config
 from gtpt.model.network import GTPT
 from gtpt.skeleton import load_skeleton
@@ -186,3 +187,27 @@ def to_official_state(live: GTPT, ema: GTPT | None = None) -> dict[str, Tensor]:
         for depth in range(live.config.group_layers):
             state[f"{PREFIX[branch]}features.transformer.group_layers.{depth}.0.fn.fn.mask"] = mask.clone()
     return state
+
+
+def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> GTPT:
+    """Rewrite a checkpoint from the authors' form to ours or back; the same as `gtpt convert`.
+
+    Args:
+        source, target: *.pth or *.pt (theirs), *.safetensors (ours). In theirs, both branches get the same weights.
+        branch: which weights of an authors' file to take.
+
+    Returns:
+        The network that was written.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file, another kind of file, or tensors of another network.
+    """
+    source, target = Path(source), Path(target)
+    if {source.suffix, target.suffix} - {".safetensors", ".pth", ".pt"}:
+        raise ValueError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
+    model = load(source) if source.suffix == ".safetensors" else load_official(source, branch)
+    if target.suffix == ".safetensors":
+        save(model, target)
+    else:
+        replace_atomically(target, lambda path: torch.save(to_official_state(model), path))
+    return model

@@ -1,4 +1,4 @@
-"""What `gtpt predict` does, apart from its flags: sources one after another, results written as they come."""
+"""`gtpt predict` in Python: sources one after another, results written to files as they come."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from gtpt.detect import WholeImage, make_detector
+from gtpt.detect import DEFAULT_DETECTOR, WholeImage, make_detector
 from gtpt.draw import draw_poses
-from gtpt.estimator import PoseEstimator
+from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 from gtpt.pipeline import Pipeline, Result
 from gtpt.sources import IMAGE_SUFFIXES, Source, open_source
 from gtpt.writers import FORMATS, open_writer
@@ -39,7 +39,7 @@ class SourceSummary:
 
 @dataclass
 class Summary:
-    """What came of a whole call."""
+    """What came of a whole call: per source its files, and what was skipped and why."""
 
     sources: list[SourceSummary] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -65,11 +65,29 @@ class Summary:
 
 @dataclass
 class Job:
-    """Settings of a call; see the options of `gtpt predict`. Models are opened once, before any source."""
+    """Settings of a call. Models are opened once, before any source.
+
+    Attributes:
+        out: folder for the results; made if it is not there.
+        weights: registered name, *.onnx, *.safetensors, or an authors' *.pth.
+        detector: registered name, a YOLOX *.onnx, or "whole-image".
+        boxes: boxes of your own (COCO JSON or CSV), or "whole-image", instead of a detector.
+        format: "coco", "jsonl", "csv", "openpose", "npz" or "parquet"; None: coco, for films jsonl.
+        draw: draw the poses into pictures and films.
+        explain: also show which patches each keypoint group kept (needs torch).
+        threshold: keypoints with a lower calibrated score in [0, 1] are not drawn.
+        min_score: people with a lower mean calibrated keypoint score in [0, 1] are dropped.
+        track: give people ids over time; None: for films, streams and cameras.
+        smooth: calm the keypoints over time (needs tracking).
+        detect_every: detect on every n-th frame; boxes in between come from the poses.
+        engine, device, threads, precision, batch_size, flip_test: see `PoseEstimator`.
+        quiet: show no progress bar.
+    """
 
     out: Path
-    weights: str
-    detector: str
+    weights: str | Path = DEFAULT_WEIGHTS
+    detector: str | Path = DEFAULT_DETECTOR
+    boxes: str | Path | None = None
     format: str | None = None
     draw: bool = True
     explain: bool = False
@@ -81,6 +99,7 @@ class Job:
     engine: str | None = None
     device: str = "cpu"
     threads: int | None = None
+    precision: str = "float32"
     batch_size: int = 32
     flip_test: bool = False
     quiet: bool = False
@@ -123,13 +142,14 @@ class Job:
             engine="torch" if self.explain else self.engine,
             device=self.device,
             threads=self.threads,
+            precision=self.precision,
             batch_size=self.batch_size,
             flip_test=self.flip_test,
         )
 
     @cached_property
     def finder(self) -> Any:
-        return make_detector(self.detector, device=self.device, threads=self.threads)
+        return make_detector(self.boxes or self.detector, device=self.device, threads=self.threads)
 
     def _pipeline(self, moving: bool, seconds_between: float) -> Pipeline:
         tracker = smoother = None
@@ -224,6 +244,42 @@ class Job:
         self._taken.add(path)
         done.files.append(str(path))
         return path
+
+
+def predict(
+    sources: str | Path | int | Sequence[str | Path],
+    out: str | Path = "out",
+    *,
+    stride: int = 1,
+    start: float | None = None,
+    end: float | None = None,
+    **settings: Any,
+) -> Summary:
+    """Find people and their keypoints: photos, folders, films, streams and cameras in; pictures and keypoint files out.
+
+    The same as `gtpt predict`, with options of the same names. Use `Pipeline` for the poses themselves instead of files.
+
+        summary = gtpt.predict("film.mp4", boxes="boxes.csv", smooth=True)
+        summary.sources[0].files                        # ["out/film.jsonl", "out/film_pose.mp4"]
+
+    Args:
+        sources: one or several: files, folders, URLs, or the number of a camera.
+        out: folder for the results; files of the same name are replaced.
+        stride: take every n-th frame.
+        start, end: seconds into a film.
+        settings: the other attributes of `Job`.
+
+    Returns:
+        What was written and what was skipped. A source that cannot be used is skipped, and Ctrl-C ends the call with
+        valid files; neither raises.
+
+    Raises:
+        TypeError: an unknown setting.
+        ValueError, FileNotFoundError, OSError, ImportError: settings, weights or an output folder that cannot work.
+    """
+    names = [sources] if isinstance(sources, (str, Path, int)) else sources
+    job = Job(Path(out), **settings)
+    return job.run([str(name) for name in names], stride=stride, start=start, end=end)
 
 
 def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:

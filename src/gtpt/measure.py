@@ -1,36 +1,48 @@
-"""`gtpt benchmark`: how fast on this machine, and how that compares with a reference in the same run."""
+"""How fast on this machine, and how that compares with a reference in the same run."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
-import typer
+from gtpt.estimator import DEFAULT_WEIGHTS
 
 
 def benchmark(
-    weights: list[str] = typer.Argument(None, help="Registered names or files; default: gtpt-t-coco17."),
-    reference: str = typer.Option(None, help="What the others are compared with. Default: the first of the weights."),
-    batch: list[int] = typer.Option([1, 32], help="People per call; can be given several times."),
-    engine: str = typer.Option(None, help="onnxruntime, openvino or torch. Default: what reads the weights."),
-    device: str = typer.Option("cpu", help="cpu, cuda, ..."),
-    threads: int = typer.Option(1, min=1, help="CPU threads of the network."),
-    precision: str = typer.Option("float32", help="float32, or bfloat16 (openvino)."),
-    repeats: int = typer.Option(20, min=3, help="Pairs of runs."),
-    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
-) -> None:
-    """Milliseconds and people per second of the network with its decoding, on one frame's crops.
+    weights: Sequence[str | Path] = (DEFAULT_WEIGHTS,),
+    *,
+    reference: str | Path | None = None,
+    batch: Sequence[int] = (1, 32),
+    engine: str | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+    precision: str = "float32",
+    repeats: int = 20,
+) -> dict[str, Any]:
+    """Time networks with their decoding on one frame's crops; the same as `gtpt benchmark`.
 
     Machines are noisy: each measurement is paired with one of the reference right beside it, and the ratio is the median of
     the pairs. 2.0 is twice as fast as the reference.
-    """
-    import json
 
-    names = list(weights or ["gtpt-t-coco17"])
-    reference = reference or names[0]
+    Args:
+        weights: registered names or files.
+        reference: what the others are compared with; None: the first of the weights.
+        batch: people per call, one row for each.
+        engine, device, threads, precision: see `PoseEstimator`.
+        repeats: pairs of runs.
+
+    Returns:
+        The machine and the settings, and "rows": weights, batch, ms, people_per_s, ratio.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: weights or an engine that cannot be used.
+    """
+    names = [str(name) for name in weights]
+    reference = str(reference or names[0])
     runs = {name: _opened(name, engine, device, threads, precision) for name in dict.fromkeys([reference, *names])}
     rows = []
     for size in batch:
@@ -45,26 +57,15 @@ def benchmark(
                     "ratio": round(median_ratio(mine, other), 3),
                 }
             )
-    facts = {
+    return {
         "machine": machine(),
         "threads": threads,
         "device": device,
         "precision": precision,
         "reference": reference,
         "repeats": repeats,
+        "rows": rows,
     }
-    if as_json:
-        typer.echo(json.dumps({**facts, "rows": rows}))
-        return
-    typer.echo(
-        f"{facts['machine']}; {threads} thread(s), {device}, {precision}; ratio to {reference}, median of {repeats} pairs"
-    )
-    width = max(len(name) for name in names)
-    typer.echo(f"{'weights':<{width}}  batch        ms   people/s   ratio")
-    for r in rows:
-        typer.echo(
-            f"{r['weights']:<{width}}  {r['batch']:>5} {r['ms']:>9.2f} {r['people_per_s']:>10.1f} {r['ratio']:>7.2f}"
-        )
 
 
 def _opened(
