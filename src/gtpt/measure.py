@@ -94,15 +94,15 @@ def _opened(
 
 
 def paired_seconds(
-    mine: Callable[[], object], reference: Callable[[], object], repeats: int
+    mine: Callable[[], object], reference: Callable[[], object], repeats: int, warmup: int = 2
 ) -> tuple[list[float], list[float]]:
     """Wall seconds of both, measured in turn after a warm-up: noise of the machine hits both alike."""
     seconds: tuple[list[float], list[float]] = ([], [])
-    for turn in range(repeats + 2):
+    for turn in range(repeats + warmup):
         for work, times in zip((mine, reference), seconds, strict=True):
             began = time.perf_counter()
             work()
-            if turn >= 2:
+            if turn >= warmup:
                 times.append(time.perf_counter() - began)
     return seconds
 
