@@ -21,6 +21,7 @@ import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -67,7 +68,7 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     if config.convolutions == "kaiming":
         net.apply(draw_convolutions)
     if config.init and not resume.is_file():
-        logger.info("%s", start_from(net, config.init))
+        rank_zero_only(logger.info)("%s", start_from(net, config.init))
     module = PoseTraining(net, config, dataset, experiment.data.workers)
     trainer = _make_trainer(experiment, progress)
     if trainer.is_global_zero:
