@@ -1,6 +1,7 @@
 """GTPT: efficient body and whole-body human pose estimation.
 
-What is loaded on first use may need more than numpy; importing this package does not.
+What is loaded on first use may need more than numpy; importing this package does not. Its modules come on first use too:
+`import gtpt` is enough for `gtpt.model.load`.
 """
 
 from importlib import import_module
@@ -42,7 +43,12 @@ _HOME = {
 }
 
 
+_MODULES = {"detect", "evaluate", "explain", "export", "measure", "model", "sources", "train", "weights", "writers"}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

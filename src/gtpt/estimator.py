@@ -63,7 +63,7 @@ class PoseEstimator:
 
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        path = resolve(weights, format="safetensors" if engine == "torch" else "onnx")
+        path = resolve(weights, format="safetensors" if engine == "torch" else "onnx", task="pose")
         self.engine: Engine = open_engine(path, engine, device=device, threads=threads, precision=precision)
         self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
         self.calibration = self.engine.info.calibration or Calibration.identity()
@@ -97,6 +97,8 @@ class PoseEstimator:
         Raises:
             ValueError: an image or a box that cannot be used, named by its position.
         """
+        if isinstance(images, (str, Path)):
+            raise ValueError(f"images are arrays, got the path {str(images)!r}: read it with gtpt.read_image first")
         if isinstance(images, np.ndarray) and images.ndim <= 3:
             return self._estimate([images], [boxes], [scores])[0]
         boxes = [None] * len(images) if boxes is None else boxes
@@ -156,13 +158,12 @@ class PoseEstimator:
     def _poses(
         self, picture: np.ndarray, boxes: np.ndarray, weights: np.ndarray, keypoints: np.ndarray, raw: np.ndarray
     ) -> Poses:
-        from gtpt.evaluate.oks import rescore
-
+        calibrated = self.calibration(raw)
         return Poses(
             boxes=boxes,
-            scores=rescore(raw, weights) if len(boxes) else weights,
+            scores=weights * calibrated.mean(axis=1),
             keypoints=keypoints,
-            keypoint_scores=self.calibration(raw),
+            keypoint_scores=calibrated,
             raw_scores=raw,
             ids=np.full(len(boxes), NO_ID),
             image_size=(picture.shape[1], picture.shape[0]),

@@ -99,7 +99,9 @@ def export(
     from gtpt.model.checkpoint import read_header
     from gtpt.weights import resolve
 
-    path = resolve(weights, format="safetensors")
+    if Path(out).suffix != ".onnx":
+        raise ValueError(f"the file to write must be called *.onnx, got {str(out)!r}")
+    path = resolve(weights, format="safetensors", task="pose")
     official = path.suffix in (".pth", ".pt")
     model = load_official(path) if official else load(path)
     assert model.skeleton is not None

@@ -14,11 +14,11 @@ from typing import Any
 import cv2
 import numpy as np
 
-from gtpt.detect import DEFAULT_DETECTOR, WholeImage, make_detector
+from gtpt.detect import DEFAULT_DETECTOR, WHOLE_IMAGE, GivenBoxes, WholeImage, load_boxes, make_detector
 from gtpt.draw import draw_poses
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 from gtpt.pipeline import Pipeline, Result
-from gtpt.sources import IMAGE_SUFFIXES, Source, open_source
+from gtpt.sources import IMAGE_SUFFIXES, Frame, Source, open_source
 from gtpt.writers import FORMATS, open_writer
 from gtpt.writers.file import explain
 
@@ -71,12 +71,15 @@ class Job:
         out: folder for the results; made if it is not there.
         weights: registered name, *.onnx, *.safetensors, or an authors' *.pth.
         detector: registered name, a YOLOX *.onnx, or "whole-image".
-        boxes: boxes of your own (COCO JSON or CSV), or "whole-image", instead of a detector.
-        format: "coco", "jsonl", "csv", "openpose", "npz" or "parquet"; None: coco, for films jsonl.
+        detector_threshold: people with a lower score of the detector, or of the boxes, are left out; None: 0.3 for a
+            detector, 0 for boxes of your own.
+        boxes: boxes of your own instead of a detector: a COCO JSON or CSV file, "whole-image", or in Python a mapping that
+            `gtpt.detect.GivenBoxes` takes.
+        format: "coco", "jsonl", "csv", "openpose", "controlnet", "npz" or "parquet"; None: coco, for films jsonl.
         draw: draw the poses into pictures and films.
         explain: also show which patches each keypoint group kept (needs torch).
         threshold: keypoints with a lower calibrated score in [0, 1] are not drawn.
-        min_score: people with a lower mean calibrated keypoint score in [0, 1] are dropped.
+        min_score: people with a lower score in [0, 1] (detector times mean keypoint) are dropped.
         track: give people ids over time; None: for films, streams and cameras.
         smooth: calm the keypoints over time (needs tracking).
         detect_every: detect on every n-th frame; boxes in between come from the poses.
@@ -87,7 +90,8 @@ class Job:
     out: Path
     weights: str | Path = DEFAULT_WEIGHTS
     detector: str | Path = DEFAULT_DETECTOR
-    boxes: str | Path | None = None
+    detector_threshold: float | None = None
+    boxes: str | Path | Mapping[str | int, Any] | None = None
     format: str | None = None
     draw: bool = True
     explain: bool = False
@@ -103,7 +107,7 @@ class Job:
     batch_size: int = 32
     flip_test: bool = False
     quiet: bool = False
-    _taken: set[Path] = field(default_factory=set, init=False, repr=False)
+    _taken: dict[Path, Any] = field(default_factory=dict, init=False, repr=False)  # and their state before
 
     def run(self, sources: Sequence[str], **selection: Any) -> Summary:
         """Work through all sources; one that cannot be used is skipped, the others are done.
@@ -111,12 +115,9 @@ class Job:
         Raises:
             ValueError, FileNotFoundError, OSError, ImportError: settings, weights or an output folder that cannot work.
         """
-        if self.format is not None and self.format not in FORMATS:
-            raise ValueError(f"unknown --format {self.format!r}: use one of {list(FORMATS)}")
-        if self.smooth and self.track is False:
-            raise ValueError("--smooth needs to know who is who: leave out --no-track")
-        if self.explain and self.engine not in (None, "torch"):
-            raise ValueError(f"--explain reads the network's inside, which {self.engine} does not show: leave out --engine")
+        self._check()
+        if not any(map(_is_there, sources)):  # said before anything is downloaded
+            return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
         try:
             self.out.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.out).close()  # permissions do not tell all: disks are read-only or full
@@ -135,6 +136,22 @@ class Job:
                 summary.skipped.append((_name(source), str(error)))
         return summary
 
+    def _check(self) -> None:
+        if self.format is not None and self.format not in FORMATS:
+            raise ValueError(f"unknown --format {self.format!r}: use one of {list(FORMATS)}")
+        if self.smooth and self.track is False:
+            raise ValueError("--smooth needs to know who is who: leave out --no-track")
+        if self.explain and self.engine not in (None, "torch"):
+            raise ValueError(f"--explain reads the network's inside, which {self.engine} does not show: leave out --engine")
+        if self.boxes is not None and self.detector != DEFAULT_DETECTOR:
+            raise ValueError(f"--boxes takes the place of --detector {self.detector}: give one of them")
+        for name in ("threshold", "min_score", "detector_threshold"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {value}")
+        if self.detect_every < 1:
+            raise ValueError(f"detect_every must be at least 1, got {self.detect_every}")
+
     @cached_property
     def estimator(self) -> PoseEstimator:
         return PoseEstimator(
@@ -149,7 +166,13 @@ class Job:
 
     @cached_property
     def finder(self) -> Any:
-        return make_detector(self.boxes or self.detector, device=self.device, threads=self.threads)
+        if isinstance(self.boxes, Mapping):
+            return GivenBoxes(self.boxes, threshold=self.detector_threshold or 0.0)
+        if self.boxes is not None and str(self.boxes) != WHOLE_IMAGE:
+            return load_boxes(self.boxes, threshold=self.detector_threshold or 0.0)
+        return make_detector(
+            self.boxes or self.detector, threshold=self.detector_threshold, device=self.device, threads=self.threads
+        )
 
     def _pipeline(self, moving: bool, seconds_between: float) -> Pipeline:
         tracker = smoother = None
@@ -176,7 +199,7 @@ class Job:
         done = SourceSummary(_name(source))
         summary.sources.append(done)
         seconds_between = selection.get("stride", 1) / (opened.fps or 30)
-        results = self._pipeline(moving, seconds_between)(opened)
+        results = self._pipeline(moving, seconds_between)(self._known(opened))
         try:
             with ExitStack() as stack:
                 writer = stack.enter_context(self._writer(done, moving))
@@ -192,8 +215,19 @@ class Job:
                     if self.explain:
                         self._explain(result, done)
         finally:  # whatever happened, what was written until then is valid
-            done.files = [name for name in done.files if Path(name).exists()]
+            done.files = [name for name in done.files if _state(Path(name)) != self._taken[Path(name)]]
             summary.skipped.extend(opened.skipped.items)
+
+    def _known(self, opened: Source) -> Iterator[Frame]:
+        """Frames that boxes of your own know; the others are skipped."""
+        for frame in opened:
+            if isinstance(self.finder, GivenBoxes):
+                try:
+                    self.finder.find(frame.key)
+                except ValueError as error:
+                    opened.skipped.add(frame.key, str(error))
+                    continue
+            yield frame
 
     def _writer(self, done: SourceSummary, moving: bool) -> Any:
         kind = self.format or ("jsonl" if moving else "coco")
@@ -241,7 +275,7 @@ class Job:
         path, number = self.out / name, 2
         while path in self._taken:
             path, number = self.out / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
-        self._taken.add(path)
+        self._taken[path] = _state(path)
         done.files.append(str(path))
         return path
 
@@ -288,6 +322,16 @@ def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
     if photos:
         yield photos
     yield from (s for s in sources if s not in photos)
+
+
+def _is_there(source: str) -> bool:
+    """A stream or a camera may be; a file or folder is or is not."""
+    return "://" in source or source.isdecimal() or Path(source).exists()
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """Changes when a file is written."""
+    return ((stat := path.stat()).st_ino, stat.st_mtime_ns) if path.exists() else None
 
 
 def _name(source: str | list[str]) -> str:

@@ -78,7 +78,7 @@ def _opened(
     from gtpt.runtime import open_engine
     from gtpt.weights import resolve
 
-    path = resolve(name, format="safetensors" if engine == "torch" else "onnx")
+    path = resolve(name, format="safetensors" if engine == "torch" else "onnx", task="pose")
     network = open_engine(path, engine, device=device, threads=threads, precision=precision)
     width, height = network.info.config.input_size
 

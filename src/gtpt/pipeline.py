@@ -46,7 +46,7 @@ class Pipeline:
         refine: estimate twice, the second time in the box that the first pose spans: for detectors that give no tight
             box, such as the whole image.
         frames_at_once: frames whose people are detected and estimated together (1 if `detect_every` is more than 1).
-        min_score: people with a lower mean calibrated keypoint score are dropped.
+        min_score: people with a lower score (that of the detector times the mean of the keypoints) are dropped.
 
     Raises:
         ValueError: settings that do not go together.
@@ -91,13 +91,12 @@ class Pipeline:
         images = [frame.image for frame in chunk]
         scores: list[Any] | None = None
         if boxes is None:
-            # photos are known by file name, the frames of a film by number
-            found = self.detector(images, [f.name if f.name != "frame" else str(f.index) for f in chunk])
+            found = self.detector(images, [frame.key for frame in chunk])
             boxes, scores = [d.boxes for d in found], [d.scores for d in found]
         estimated = self.estimator(images, boxes, scores)
         if self.refine:
-            estimated = self.estimator(images, [boxes_from_poses(p) for p in estimated])
-        return [p[p.keypoint_scores.mean(axis=1) >= self.min_score] if len(p) else p for p in estimated]
+            estimated = self.estimator(images, [boxes_from_poses(p) for p in estimated], scores)
+        return [p[p.scores >= self.min_score] for p in estimated]
 
     def _follow(self, poses: Poses, time: float) -> Poses:
         if self.tracker is not None:

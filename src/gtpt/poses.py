@@ -22,10 +22,10 @@ class Poses:
 
     Attributes:
         boxes: (N, 4) float32, x1, y1, x2, y2: the boxes that the poses were estimated in.
-        scores: (N,) float32 person scores in [0, 1]: detector score times mean raw keypoint score (COCO rescoring).
+        scores: (N,) float32 person scores in [0, 1]: detector score times mean calibrated keypoint score.
         keypoints: (N, K, 2) float32, x and y. They can lie outside the image where a limb is cut off.
         keypoint_scores: (N, K) float32 in [0, 1]: calibrated; 0.3 means the same for every bundled model.
-        raw_scores: (N, K) float32: smaller of the two SimCC maxima, at best about 0.1; evaluation ranks by it.
+        raw_scores: (N, K) float32: smaller of the two SimCC maxima, a few hundredths at best; evaluation ranks by it.
         ids: (N,) int64 track ids, -1 where there is none.
         image_size: width, height of the image in pixels.
         skeleton: names, edges and order of the K keypoints.

@@ -48,6 +48,11 @@ class Frame:
     time: float
     name: str = "frame"
 
+    @property
+    def key(self) -> str:
+        """What boxes of your own call it: a photo's file name, the number of a film's frame."""
+        return str(self.index) if self.name == "frame" else self.name
+
 
 @dataclass
 class Skipped:

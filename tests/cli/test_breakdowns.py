@@ -113,7 +113,7 @@ def test_ctrl_c_while_a_source_hangs(server: str, tmp_path: Path) -> None:
         code = interrupt(process, tmp_path / "cameraman.json", 0)
         output, error = process.communicate()
     assert code == 130 and "what was done is kept" in error and "Traceback" not in error
-    assert "1 people in 1 frames" in output
+    assert "1 poses in 1 frames" in output
 
 
 # --- full disk, read-only folder ---

@@ -18,14 +18,21 @@ def predict(
         "gtpt-t-coco17", "--weights", "-w", help="Registered name, *.onnx, *.safetensors or *.pth."
     ),
     detector: str = typer.Option("yolox-nano", help="Registered name, a YOLOX *.onnx, or whole-image."),
+    detector_threshold: float = typer.Option(
+        None, min=0, max=1, help="Leave out people that the detector scores lower. Default: 0.3; boxes of your own: 0."
+    ),
     boxes: str = typer.Option(None, help="Boxes of your own (COCO JSON or CSV), or whole-image, instead of a detector."),
-    format: str = typer.Option(None, help="coco, jsonl, csv, openpose, npz or parquet. Default: coco, for films jsonl."),  # noqa: A002
+    format: str = typer.Option(  # noqa: A002
+        None, help="coco, jsonl, csv, openpose, controlnet, npz or parquet. Default: coco, for films jsonl."
+    ),
     draw: bool = typer.Option(True, help="Draw the poses into pictures and films."),
     explain: bool = typer.Option(
         False, "--explain", help="Also show which patches each keypoint group kept (needs torch)."
     ),
     threshold: float = typer.Option(0.3, min=0, max=1, help="Keypoints with a lower calibrated score are not drawn."),
-    min_score: float = typer.Option(0.0, min=0, max=1, help="Drop people with a lower mean calibrated keypoint score."),
+    min_score: float = typer.Option(
+        0.0, min=0, max=1, help="Drop people with a lower score: detector times mean keypoint."
+    ),
     track: bool = typer.Option(None, help="Give people ids over time. Default: for films, streams and cameras."),
     smooth: bool = typer.Option(False, "--smooth", help="Calm the keypoints over time (needs tracking)."),
     detect_every: int = typer.Option(1, min=1, help="Detect on every n-th frame; boxes in between come from the poses."),
@@ -55,6 +62,7 @@ def predict(
         end=end,
         weights=weights,
         detector=detector,
+        detector_threshold=detector_threshold,
         boxes=boxes,
         format=format,
         draw=draw,
@@ -83,7 +91,7 @@ def _show(summary: Summary, as_json: bool) -> None:
         typer.echo(json.dumps(summary.to_dict()))
         return
     for source in summary.sources:
-        typer.echo(f"{source.name}: {source.people} people in {source.frames} frames -> {', '.join(source.files)}")
+        typer.echo(f"{source.name}: {source.people} poses in {source.frames} frames -> {', '.join(source.files)}")
     for name, reason in summary.skipped:
         typer.secho(f"skipped {name}: {reason}", fg="yellow", err=True)
     if summary.interrupted:

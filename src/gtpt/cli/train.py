@@ -42,7 +42,9 @@ def train(
 def test(
     cfg: Path = CFG,
     overrides: list[str] = OVERRIDES,
-    checkpoint: Path = typer.Option(..., "--checkpoint", help="*.safetensors, an authors' *.pth, or an exported *.onnx."),
+    checkpoint: str = typer.Option(
+        ..., "--checkpoint", help="Registered name, *.safetensors, an authors' *.pth, or an exported *.onnx."
+    ),
     branch: str = typer.Option("ema", help="Of an authors' file: ema or live."),
     flip: bool = typer.Option(True, help="Average with the mirrored crops."),
     entire: bool = typer.Option(False, "--entire", help="Without pruning."),

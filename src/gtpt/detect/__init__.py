@@ -2,11 +2,12 @@
 
 from gtpt.detect.detections import Detections, Detector, WholeImage, as_detector
 from gtpt.detect.given import GivenBoxes, load_boxes
-from gtpt.detect.make import DEFAULT_DETECTOR, make_detector
+from gtpt.detect.make import DEFAULT_DETECTOR, WHOLE_IMAGE, make_detector
 from gtpt.detect.yolox import YoloxDetector
 
 __all__ = [
     "DEFAULT_DETECTOR",
+    "WHOLE_IMAGE",
     "Detections",
     "Detector",
     "GivenBoxes",

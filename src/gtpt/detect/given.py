@@ -17,7 +17,7 @@ from gtpt.detect.detections import Detections, Detector, to_detections
 
 logger = logging.getLogger(__name__)
 
-NAMES = ("name", "file", "file_name", "image")
+NAMES = ("name", "file", "file_name", "image", "frame")
 CORNERS, SIZES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
 Row = tuple["str | int", Sequence[Any], Any, str]  # image, x1 y1 x2 y2, score, where it stands
 
@@ -90,8 +90,9 @@ def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
 
     Args:
         path: a COCO annotation file (boxes of its people, crowds left out), COCO results
-            ([{"image_id", "bbox", "score"}, ...]), or a CSV table with a column name (or file) and x1, y1, x2, y2 or
-            x, y, w, h, and perhaps score; a row without numbers says that nobody is in the image.
+            ([{"image_id", "bbox", "score"}, ...]), or a CSV table with a column name (a photo's file name) or frame
+            (its number in a film) and x1, y1, x2, y2 or x, y, w, h, and perhaps score; a row without numbers says that
+            nobody is in the image.
         threshold: boxes with a lower score are left out.
 
     Raises:
@@ -167,7 +168,7 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     box = next((b for b in (CORNERS, SIZES) if set(b) <= set(columns)), None)
     if name is None or box is None:
         raise ValueError(
-            f"{path}: a table of boxes needs a column name (or file) and x1, y1, x2, y2 or x, y, w, h; it has {columns}"
+            f"{path}: a table of boxes needs a column name or frame and x1, y1, x2, y2 or x, y, w, h; it has {columns}"
         )
     for row in table:
         where = f"{path}, line {table.line_num}"

@@ -49,7 +49,7 @@ class YoloxDetector(Detector):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
         self.threshold, self.nms, self.model = threshold, nms, str(model)
-        self._session = open_session(resolve(model, format="onnx"), device=device, threads=threads)
+        self._session = open_session(resolve(model, format="onnx", task="detector"), device=device, threads=threads)
         self._batch, height, width = self._read_input()
         self.input_size = width, height
         self._cells, self._strides = grid(self.input_size)

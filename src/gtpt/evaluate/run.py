@@ -116,7 +116,7 @@ def test(
     """Measure a checkpoint by the official protocol; the same as `gtpt test`.
 
     Args:
-        checkpoint: *.safetensors, an authors' *.pth, or an exported *.onnx.
+        checkpoint: registered name, *.safetensors, an authors' *.pth, or an exported *.onnx.
         annotations, images, boxes, batch_size, progress: see `evaluate_network`.
         branch: of an authors' file, "ema" or "live".
         flip: average with the mirrored crops.
@@ -127,7 +127,9 @@ def test(
     Raises:
         FileNotFoundError, ValueError, ImportError: files or settings that cannot work together.
     """
-    path, data = Path(checkpoint), (annotations, images)
+    from gtpt.weights import resolve
+
+    path, data = resolve(checkpoint, format="safetensors", task="pose"), (annotations, images)
     settings: dict[str, Any] = {"boxes": boxes, "flip_test": flip, "batch_size": batch_size, "progress": progress}
     if path.suffix == ".onnx":
         if entire:

@@ -43,6 +43,7 @@ def resolve(
     weights: str | Path,
     *,
     format: str | None = None,  # noqa: A002
+    task: str | None = None,
     registry: str | Path | None = None,
 ) -> Path:
     """A file that can be opened: a path as it is, a registered name verified, and downloaded if it is nowhere here.
@@ -50,16 +51,20 @@ def resolve(
     Args:
         weights: registered name, or path of a file (which is not verified: nobody said what it should be).
         format: of a registered name, e.g. "onnx"; None for its default.
+        task: "pose" or "detector": what a registered name must be for; None for anything.
         registry: a registry file of your own instead of the built-in one.
 
     Raises:
         FileNotFoundError: neither a name nor a file; or not here and GTPT_OFFLINE forbids to fetch it.
-        ValueError: no such format, or a file that is damaged; says what to do.
+        ValueError: no such format, a name for another task, or a file that is damaged; says what to do.
         OSError: a cache folder that cannot be written, or a download that failed everywhere (ConnectionError).
     """
     entries = load_registry(registry)
     entry = entries.get(str(weights))
     if entry is not None:
+        if task not in (None, entry.task):
+            fitting = sorted(name for name, other in entries.items() if other.task == task)
+            raise ValueError(f"{entry.name} is for the task {entry.task!r}, not {task!r}: take a file or one of {fitting}")
         return _obtain(entry, entry.file(format))
     if Path(weights).is_file():
         return Path(weights)
