@@ -115,6 +115,17 @@ def test_bad_boxes_are_named(estimator: PoseEstimator, images: list[np.ndarray],
         estimator(images[0], boxes)
 
 
+@pytest.mark.parametrize("convert", [lambda i: i.max(axis=2), lambda i: i.astype(np.uint16) * 257])
+def test_crops_of_images_of_all_kinds(estimator: PoseEstimator, images: list[np.ndarray], convert) -> None:
+    crops, _ = estimator.crops(convert(images[0]), np.array([[0, 0, 40, 40]]))
+    assert crops.dtype == np.uint8 and crops.shape[3] == 3 and crops.max() > 0
+
+
+def test_a_path_is_no_image(estimator: PoseEstimator) -> None:
+    with pytest.raises(ValueError, match=r"gtpt\.read_image first"):
+        estimator("photo.jpg", None)
+
+
 def test_images_of_all_kinds(estimator: PoseEstimator, images: list[np.ndarray]) -> None:
     image, box = images[0], BOXES[0]
     grey = np.ascontiguousarray(image[..., 0])

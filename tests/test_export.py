@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,11 @@ ort = pytest.importorskip("onnxruntime")
 
 from gtpt import Skeleton, codec, load_skeleton  # noqa: E402
 from gtpt.data.crops import load_crops  # noqa: E402
-from gtpt.export import export_onnx, read_header, verify_onnx  # noqa: E402
-from gtpt.model import GTPT, build, normalize  # noqa: E402
+from gtpt.export import METADATA, export, export_onnx, verify_onnx  # noqa: E402
+from gtpt.model import GTPT, build, normalize, save  # noqa: E402
 from gtpt.model.config import GTPTConfig  # noqa: E402
 
+PHOTOS = Path(__file__).parents[1] / "examples/photos"
 SHALLOW = {"input_size": (96, 128), "coarse_layers": 4, "group_layers": 2}  # exported in seconds
 
 
@@ -27,6 +29,10 @@ def lively(skeleton="coco17", **changes):
             if parameter.dim() > 1:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 1.5 / math.sqrt(parameter[0].numel()))
     return net.eval()
+
+
+def read_header(path):
+    return json.loads({p.key: p.value for p in onnx.load(path).metadata_props}[METADATA])
 
 
 def pixels(count, seed=0):
@@ -129,6 +135,21 @@ def test_verification_measures_and_refuses(exported, net):
         other.head_x[1].bias[100] += 100  # everybody now stands at bin 100
     with pytest.raises(ValueError, match=r"differs from its network.*allowed is a mean of 0\.5 px"):
         verify_onnx(exported, other, pixels(2))
+
+
+def test_a_file_that_fails_its_verification_leaves_the_older_one(net, tmp_path):
+    save(net, tmp_path / "net.safetensors")
+    older = tmp_path / "net.onnx"
+    older.write_bytes(b"older")
+    with pytest.raises(ValueError, match="differs from its network"):
+        export(tmp_path / "net.safetensors", older, precision="int8", calibrate=PHOTOS, verify=PHOTOS, bound=0)
+    assert older.read_bytes() == b"older"
+    with pytest.raises(FileNotFoundError):
+        export(tmp_path / "net.safetensors", older, verify=tmp_path / "gone")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.safetensors"]
+    assert export(tmp_path / "net.safetensors", older, verify=PHOTOS).mean_px < 0.1
+    with pytest.raises(ValueError, match=r"\*\.onnx"):
+        export(tmp_path / "net.safetensors", tmp_path / "net.pt")
 
 
 def test_what_cannot_be_exported(net, tmp_path):

@@ -105,6 +105,16 @@ def test_no_sound_or_foreign_sound_gives_a_silent_film(tmp_path, caplog):
     assert "mp4 holds no wmav2 sound" in caplog.text
 
 
+def test_sound_whose_clock_jumps_leaves_the_picture(tmp_path, caplog):
+    once = film_with_sound(tmp_path / "once.ts", seconds=1)
+    glued = tmp_path / "glued.ts"
+    glued.write_bytes(once.read_bytes() * 2)
+    path = write(tmp_path / "out.mp4", [i / 30 for i in range(50)], audio_from=glued)
+    with open_source(path) as frames:
+        assert sum(1 for _ in frames) == 50
+    assert "the clock of the sound jumps back" in caplog.text and 0.8 < sound(path)[0][-1] < 1.2
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_what_is_done_is_kept_when_the_work_breaks_off(tmp_path, error):
     source = film_with_sound(tmp_path / "in.mp4")

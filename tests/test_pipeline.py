@@ -63,6 +63,14 @@ def test_detects_every_nth_frame_and_follows_the_pose_in_between(estimator: Pose
     np.testing.assert_array_equal(results[3].poses.boxes[:, :2], [[0, 0]])
 
 
+def test_a_person_keeps_the_detectors_score_until_it_looks_again(estimator: PoseEstimator) -> None:
+    still = [Frame(next(film(1)).image, i, i / 25) for i in range(4)]
+    scores = [float(r.poses.scores[0]) for r in Pipeline(estimator, Counting(), detect_every=3)(still)]
+    assert scores[0] == scores[3] and max(scores) < 0.6  # of 1, if the detector's 0.5 were forgotten
+    kept = [len(r.poses) for r in Pipeline(estimator, Counting(), detect_every=3, min_score=0.6)(still)]
+    assert kept == [0, 0, 0, 0]
+
+
 def test_nobody_in_the_film(estimator: PoseEstimator) -> None:
     empty = Pipeline(estimator, lambda images: [np.zeros((0, 4))] * len(images), detect_every=2)
     assert [len(r.poses) for r in empty(film(5))] == [0] * 5
@@ -76,8 +84,9 @@ def test_refining_estimates_in_the_box_of_the_first_pose(estimator: PoseEstimato
 
 
 def test_low_people_are_dropped(estimator: PoseEstimator) -> None:
-    score = float(next(Pipeline(estimator, Counting())(film(1))).poses.keypoint_scores.mean())
-    assert 0.05 < score < 0.95
+    first = next(Pipeline(estimator, Counting())(film(1))).poses
+    score = float(first.scores[0])
+    assert 0.05 < score < 0.95 and score == pytest.approx(0.5 * first.keypoint_scores.mean())  # 0.5 of the detector
     assert len(next(Pipeline(estimator, Counting(), min_score=score - 0.05)(film(1))).poses) == 1
     assert len(next(Pipeline(estimator, Counting(), min_score=score + 0.05)(film(1))).poses) == 0
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from gtpt.images import as_rgb, decode_image, read_image
-from gtpt.sources import Skipped, _camera_frames, _Selection, open_source
+from gtpt.sources import Selection, Skipped, _camera_frames, open_source
 
 av = pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")
@@ -383,7 +383,7 @@ def test_stream_that_breaks_off_ends_with_a_reason(server):
 def test_unplugged_camera_ends_with_a_reason(tmp_path):
     capture = cv2.VideoCapture(str(film(tmp_path / "x.mp4", STEADY)))  # ends, as a camera does when unplugged
     skipped = Skipped()
-    frames = list(_camera_frames(capture, _Selection(4, None, None), skipped))
+    frames = list(_camera_frames(capture, Selection(4, None, None), skipped))
     assert [f.index for f in frames] == list(range(0, 60, 4))
     assert np.all(np.diff([f.time for f in frames]) > 0)
     assert brightness(frames[5].image) == pytest.approx(20, abs=2)

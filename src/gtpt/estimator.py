@@ -127,6 +127,7 @@ class PoseEstimator:
 
     def crops(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the network sees of each box: RGB uint8 (N, H, W, 3), and the (N, 2, 3) maps from the image to the crops."""
+        image = as_rgb(image, "image")
         matrices = self._matrices(check_boxes(boxes, image, "image"))
         return self._cut([image] * len(matrices), matrices, len(matrices)), matrices
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,7 +92,7 @@ def export(
 
     Raises:
         FileNotFoundError, ValueError, ImportError: what cannot be read or exported; keypoints that move further than
-            `bound`.
+            `bound`, and then an older file of that name stays.
     """
     for package in ("torch", "onnx"):
         require(package, "export")
@@ -106,9 +108,12 @@ def export(
     model = load_official(path) if official else load(path)
     assert model.skeleton is not None
     size = model.config.input_size
+    out = Path(out)
+    crops = load_crops(verify, model.skeleton, size) if verify else None
+    written = out if crops is None else out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}.onnx")  # until it is verified
     export_onnx(
         model,
-        out,
+        written,
         batch=batch,
         opset=opset,
         uint8_input=not float_input,
@@ -117,7 +122,14 @@ def export(
         calibration_crops=load_crops(calibrate, model.skeleton, size, CALIBRATION) if calibrate else None,
         extra={} if official else {k: v for k, v in read_header(path).items() if k not in ("config", "skeleton")},
     )
-    return verify_onnx(out, model, load_crops(verify, model.skeleton, size), bound) if verify else None
+    if crops is None:
+        return None
+    try:
+        found = verify_onnx(written, model, crops, bound)
+        os.replace(written, out)
+    finally:
+        written.unlink(missing_ok=True)
+    return found
 
 
 def export_onnx(
@@ -262,16 +274,6 @@ def store_half(graph: onnx.ModelProto) -> None:
     nodes = [*casts, *graph.graph.node]
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
-
-
-def read_header(path: str | Path) -> dict[str, Any]:
-    """The "gtpt" entry of an exported file's metadata.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: not a complete ONNX file, or not written by `export_onnx`.
-    """
-    return _OnnxFile(path).header
 
 
 def verify_onnx(path: str | Path, model: GTPT, crops: np.ndarray, bound_px: float = 0.5) -> Verification:

@@ -103,7 +103,8 @@ class FilmWriter:
             self._container.mux(self._stream.encode(frame))
         self._began, self._last = began, pts
         if self._audio:
-            self._audio.copy_until(began, began + pts * TIME_BASE)
+            with self._explained():
+                self._audio.copy_until(began, began + pts * TIME_BASE)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -165,6 +166,7 @@ class _Audio:
         self._origin = film_origin(self._source)
         self._packets: Iterator[Any] = iter(())
         self._waiting: Any = None
+        self._last: int | None = None
 
     def attach(self, container: Any) -> None:
         """Give the film an audio stream, if the source has one that the film can hold."""
@@ -195,6 +197,11 @@ class _Audio:
                 shift = round((began + self._origin) / packet.time_base)
                 packet.pts -= shift
                 packet.dts = packet.dts - shift if packet.dts is not None else packet.pts
+                if self._last is not None and packet.dts <= self._last:  # films that were glued together
+                    logger.warning("the clock of the sound jumps back at %.2f s: silent from here", float(seconds))
+                    self._packets = iter(())
+                    return
+                self._last = packet.dts
                 packet.stream = self._stream
                 self._container.mux(packet)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -18,12 +20,14 @@ from gtpt.detect import DEFAULT_DETECTOR, WHOLE_IMAGE, GivenBoxes, WholeImage, l
 from gtpt.draw import draw_poses
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 from gtpt.pipeline import Pipeline, Result
-from gtpt.sources import IMAGE_SUFFIXES, Frame, Source, open_source
+from gtpt.runtime.engine import OnnxEngine
+from gtpt.sources import IMAGE_SUFFIXES, Frame, Kind, Selection, Skipped, Source, open_source, without_password
 from gtpt.writers import FORMATS, open_writer
 from gtpt.writers.file import explain
 
 logger = logging.getLogger(__name__)
 
+MOVING = ("video", "stream", "camera")
 FILE_ENDINGS = {"coco": ".json", "jsonl": ".jsonl", "csv": ".csv", "npz": ".npz", "parquet": ".parquet"}
 
 
@@ -83,7 +87,8 @@ class Job:
         track: give people ids over time; None: for films, streams and cameras.
         smooth: calm the keypoints over time (needs tracking).
         detect_every: detect on every n-th frame; boxes in between come from the poses.
-        engine, device, threads, precision, batch_size, flip_test: see `PoseEstimator`.
+        engine, device, threads, precision, batch_size, flip_test: see `PoseEstimator`. A detector runs on the same device
+            if the engine is onnxruntime, else on the CPU.
         quiet: show no progress bar.
     """
 
@@ -107,7 +112,7 @@ class Job:
     batch_size: int = 32
     flip_test: bool = False
     quiet: bool = False
-    _taken: dict[Path, Any] = field(default_factory=dict, init=False, repr=False)  # and their state before
+    _taken: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  # files of this call: their state before
 
     def run(self, sources: Sequence[str], **selection: Any) -> Summary:
         """Work through all sources; one that cannot be used is skipped, the others are done.
@@ -116,6 +121,7 @@ class Job:
             ValueError, FileNotFoundError, OSError, ImportError: settings, weights or an output folder that cannot work.
         """
         self._check()
+        Selection(**{"stride": 1, "start": None, "end": None, **selection})
         if not any(map(_is_there, sources)):  # said before anything is downloaded
             return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
         try:
@@ -170,12 +176,14 @@ class Job:
             return GivenBoxes(self.boxes, threshold=self.detector_threshold or 0.0)
         if self.boxes is not None and str(self.boxes) != WHOLE_IMAGE:
             return load_boxes(self.boxes, threshold=self.detector_threshold or 0.0)
+        # detectors run in onnxruntime, which may lack the device of another engine
+        device = self.device if isinstance(self.estimator.engine, OnnxEngine) else "cpu"
         return make_detector(
-            self.boxes or self.detector, threshold=self.detector_threshold, device=self.device, threads=self.threads
+            self.boxes or self.detector, threshold=self.detector_threshold, device=device, threads=self.threads
         )
 
-    def _pipeline(self, moving: bool, seconds_between: float) -> Pipeline:
-        tracker = smoother = None
+    def _pipeline(self, kind: Kind, seconds_between: float) -> Pipeline:
+        moving, tracker, smoother = kind in MOVING, None, None
         if self.track or (self.track is None and moving) or self.smooth:
             from gtpt.track import Tracker
 
@@ -190,16 +198,17 @@ class Job:
             tracker=tracker,
             smoother=smoother,
             detect_every=self.detect_every if moving else 1,
+            frames_at_once=1 if kind in ("stream", "camera") else 8,
             refine=isinstance(self.finder, WholeImage),
             min_score=self.min_score,
         )
 
     def _work(self, opened: Source, source: Any, selection: Mapping[str, Any], summary: Summary) -> None:
-        moving = opened.kind in ("video", "stream", "camera")
+        moving = opened.kind in MOVING
         done = SourceSummary(_name(source))
         summary.sources.append(done)
         seconds_between = selection.get("stride", 1) / (opened.fps or 30)
-        results = self._pipeline(moving, seconds_between)(self._known(opened))
+        results = self._pipeline(opened.kind, seconds_between)(self._known(opened))
         try:
             with ExitStack() as stack:
                 writer = stack.enter_context(self._writer(done, moving))
@@ -211,11 +220,11 @@ class Job:
                     done.frames += 1
                     done.people += len(result.poses)
                     if self.draw:
-                        picture(result, done)
+                        picture(result, done, opened.skipped)
                     if self.explain:
-                        self._explain(result, done)
+                        self._explain(result, done, opened.skipped)
         finally:  # whatever happened, what was written until then is valid
-            done.files = [name for name in done.files if _state(Path(name)) != self._taken[Path(name)]]
+            done.files = [name for name in done.files if _state(Path(name)) != self._taken[name.casefold()]]
             summary.skipped.extend(opened.skipped.items)
 
     def _known(self, opened: Source) -> Iterator[Frame]:
@@ -241,7 +250,7 @@ class Job:
         sound = source if opened.kind == "video" else None
         writer: list[FilmWriter] = []
 
-        def add(result: Result, done: SourceSummary) -> None:
+        def add(result: Result, done: SourceSummary, skipped: Skipped) -> None:
             if not writer:  # its size is known with the first frame
                 height, width = result.frame.image.shape[:2]
                 writer.append(stack.enter_context(FilmWriter(path, (width, height), opened.fps or 30, audio_from=sound)))
@@ -249,19 +258,24 @@ class Job:
 
         return add
 
-    def _photo(self, result: Result, done: SourceSummary) -> None:
+    def _photo(self, result: Result, done: SourceSummary, skipped: Skipped) -> None:
         picture = draw_poses(result.frame.image, result.poses, threshold=self.threshold)
-        self._save(picture, f"{_stem(result.frame.name)}_pose.jpg", done)
+        self._save(picture, f"{_stem(result.frame.name)}_pose.jpg", done, skipped)
 
-    def _explain(self, result: Result, done: SourceSummary) -> None:
+    def _explain(self, result: Result, done: SourceSummary, skipped: Skipped) -> None:
         from gtpt.explain import explain
 
         for number, sheet in enumerate(explain(self.estimator, result.frame.image, result.poses)):
-            self._save(sheet, f"{_stem(result.frame.name)}_{result.frame.index}_explain_{number}.png", done)
+            self._save(sheet, f"{_stem(result.frame.name)}_{result.frame.index}_explain_{number}.png", done, skipped)
 
-    def _save(self, picture: np.ndarray, name: str, done: SourceSummary) -> None:
-        ok, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        assert ok
+    def _save(self, picture: np.ndarray, name: str, done: SourceSummary, skipped: Skipped) -> None:
+        ok, data = False, np.zeros(0, np.uint8)
+        with suppress(cv2.error):  # what some versions raise and others return
+            ok, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if not ok:
+            height, width = picture.shape[:2]
+            skipped.add(name, f"a picture of {width}x{height} is larger than {Path(name).suffix} can be")
+            return
         path = self._place(name, done)
         with explain(path):  # cv2.imwrite fails silently on non-ASCII paths and full disks
             try:
@@ -273,9 +287,9 @@ class Job:
     def _place(self, name: str, done: SourceSummary) -> Path:
         """A file in the output folder that nothing else of this call is written to: two sources may have the same name."""
         path, number = self.out / name, 2
-        while path in self._taken:
+        while str(path).casefold() in self._taken:  # A.jpg and a.jpg are one file on some systems
             path, number = self.out / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
-        self._taken[path] = _state(path)
+        self._taken[str(path).casefold()] = _state(path)
         done.files.append(str(path))
         return path
 
@@ -337,12 +351,15 @@ def _state(path: Path) -> tuple[int, int] | None:
 def _name(source: str | list[str]) -> str:
     if isinstance(source, list):
         return source[0] if len(source) == 1 else "photos"
-    return source
+    return without_password(source)
 
 
 def _stem(name: str) -> str:
-    """A file name for results: the last part of a path or URL, without its suffix."""
-    return Path(name.rstrip("/").split("://")[-1]).stem or "poses"
+    """A file name for results: the last part of a path without its suffix, or of a URL what file systems bear."""
+    if "://" not in name:
+        return Path(name.rstrip("/")).stem or "poses"
+    url = urlsplit(name)
+    return re.sub(r"[^\w.-]+", "_", PurePosixPath(url.path).stem or url.hostname or "") or "poses"
 
 
 def _photo_name(result: Result, source: Any) -> str:

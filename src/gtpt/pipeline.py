@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gtpt.detect import Detector, as_detector
+from gtpt.detect import Detections, Detector, as_detector
 from gtpt.estimator import PoseEstimator
 from gtpt.poses import Poses
 from gtpt.sources import Frame
@@ -45,7 +45,8 @@ class Pipeline:
             before. Newcomers wait for the next detection.
         refine: estimate twice, the second time in the box that the first pose spans: for detectors that give no tight
             box, such as the whole image.
-        frames_at_once: frames whose people are detected and estimated together (1 if `detect_every` is more than 1).
+        frames_at_once: frames whose people are detected and estimated together (1 if `detect_every` is more than 1). Live
+            pictures want 1: results would come late, and time would stand still between the pictures of one batch.
         min_score: people with a lower score (that of the detector times the mean of the keypoints) are dropped.
 
     Raises:
@@ -78,25 +79,25 @@ class Pipeline:
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Results in the order of the frames, as soon as they are known."""
         stream, number = iter(frames), 0
-        boxes: list[np.ndarray] | None = None
+        people: list[Detections] | None = None
         while chunk := list(islice(stream, self.frames_at_once)):
-            detect = boxes is None or number % self.detect_every == 0
-            estimated = self._estimate(chunk, None if detect else boxes)
+            images = [frame.image for frame in chunk]
+            if people is None or number % self.detect_every == 0:
+                people = self.detector(images, [frame.key for frame in chunk])
+            estimated = self._estimate(images, people)
             number += len(chunk)
-            for frame, poses in zip(chunk, estimated, strict=True):
+            for frame, (poses, _) in zip(chunk, estimated, strict=True):
                 yield Result(frame, self._follow(poses, frame.time))
-            boxes = [boxes_from_poses(estimated[-1])] if self.detect_every > 1 else None
+            people = [Detections(boxes_from_poses(poses), found) for poses, found in estimated[-1:]]
 
-    def _estimate(self, chunk: list[Frame], boxes: list[np.ndarray] | None) -> list[Poses]:
-        images = [frame.image for frame in chunk]
-        scores: list[Any] | None = None
-        if boxes is None:
-            found = self.detector(images, [frame.key for frame in chunk])
-            boxes, scores = [d.boxes for d in found], [d.scores for d in found]
-        estimated = self.estimator(images, boxes, scores)
+    def _estimate(self, images: list[np.ndarray], people: list[Detections]) -> list[tuple[Poses, np.ndarray]]:
+        """Poses of each image, and what the detector thought of these people: it stays theirs until it looks again."""
+        scores = [d.scores for d in people]
+        estimated = self.estimator(images, [d.boxes for d in people], scores)
         if self.refine:
             estimated = self.estimator(images, [boxes_from_poses(p) for p in estimated], scores)
-        return [p[p.scores >= self.min_score] for p in estimated]
+        kept = [p.scores >= self.min_score for p in estimated]
+        return [(p[keep], s[keep]) for p, s, keep in zip(estimated, scores, kept, strict=True)]
 
     def _follow(self, poses: Poses, time: float) -> Poses:
         if self.tracker is not None:

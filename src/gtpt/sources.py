@@ -41,17 +41,19 @@ class Frame:
         index: number of the frame in the source, from 0; a stride or a start leaves gaps, it does not renumber.
         time: seconds since the beginning of the source, strictly increasing.
         name: file name of a photo, else "frame".
+        path: of a photo, with its folder as it was given; else empty.
     """
 
     image: np.ndarray
     index: int
     time: float
     name: str = "frame"
+    path: str = ""
 
     @property
     def key(self) -> str:
-        """What boxes of your own call it: a photo's file name, the number of a film's frame."""
-        return str(self.index) if self.name == "frame" else self.name
+        """What boxes of your own call it: a photo's path, the number of a film's frame."""
+        return self.path or (str(self.index) if self.name == "frame" else self.name)
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Skipped:
 
 
 @dataclass(frozen=True)
-class _Selection:
+class Selection:
     """Which frames the user asked for."""
 
     stride: int
@@ -174,7 +176,7 @@ def open_source(
             a stream or camera that cannot be opened.
         ImportError: a video or stream without the `video` extra.
     """
-    selection = _Selection(stride, start, end)
+    selection = Selection(stride, start, end)
     opened = _open(source, selection)
     try:
         first = next(opened, None)
@@ -190,7 +192,7 @@ def open_source(
     return opened
 
 
-def _open(source: PathLike | int | Sequence[PathLike], selection: _Selection) -> Source:
+def _open(source: PathLike | int | Sequence[PathLike], selection: Selection) -> Source:
     if isinstance(source, int) and not isinstance(source, bool):
         return _open_camera(source, selection)
     if isinstance(source, Sequence) and not isinstance(source, str):
@@ -218,7 +220,7 @@ def _shown(source: object) -> str:
 # --- photos ---
 
 
-def _open_folder(folder: Path, selection: _Selection) -> Source:
+def _open_folder(folder: Path, selection: Selection) -> Source:
     skipped = Skipped()
     files = []
     for path in sorted(folder.iterdir(), key=_natural_key):
@@ -236,7 +238,7 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", path.name)]
 
 
-def _open_images(files: list[Path], selection: _Selection, skipped: Skipped | None = None, kind: Kind = "folder") -> Source:
+def _open_images(files: list[Path], selection: Selection, skipped: Skipped | None = None, kind: Kind = "folder") -> Source:
     if selection.start is not None or selection.end is not None:
         raise ValueError("start and end are times in a video; photos have none")
     if missing := [p for p in files if not p.exists()]:
@@ -252,7 +254,7 @@ def _open_images(files: list[Path], selection: _Selection, skipped: Skipped | No
                     raise
                 skipped.add(files[index].name, str(error))
             else:
-                yield Frame(image, index, index / FOLDER_FPS, files[index].name)
+                yield Frame(image, index, index / FOLDER_FPS, files[index].name, files[index].as_posix())
 
     return Source(kind, frames(), skipped, frame_count=selection.count(len(files), None))
 
@@ -260,7 +262,13 @@ def _open_images(files: list[Path], selection: _Selection, skipped: Skipped | No
 # --- films and streams ---
 
 
-def _open_video(url: str, selection: _Selection, kind: Kind) -> Source:
+def without_password(url: str) -> str:
+    """A URL that may be shown and stored: without the user and password that cameras want in it."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}://{rest.split('@', 1)[-1]}" if separator and "@" in rest.split("/", 1)[0] else url
+
+
+def _open_video(url: str, selection: Selection, kind: Kind) -> Source:
     av = require("av", "video")
     live: dict[str, Any] = {"timeout": STREAM_TIMEOUT} if kind == "stream" else {}
     if url.lower().startswith("rtsp"):
@@ -270,12 +278,12 @@ def _open_video(url: str, selection: _Selection, kind: Kind) -> Source:
     except av.error.FFmpegError as error:
         what = "stream" if kind == "stream" else "image or video"
         raise ValueError(
-            f"cannot open {url} as {what}, it is damaged, cut off or another kind: {error.strerror}"
+            f"cannot open {without_password(url)} as {what}, it is damaged, cut off or another kind: {error.strerror}"
         ) from error
     stream = container.streams.best("video")
     if stream is None:
         container.close()
-        raise ValueError(f"no video stream in {url}")
+        raise ValueError(f"no video stream in {without_password(url)}")
     stream.thread_type = "AUTO"
     fps = float(stream.average_rate or stream.guessed_rate or 0) or None
     skipped = Skipped()
@@ -337,11 +345,15 @@ def film_origin(container: Any) -> Fraction:
 def _packets(container: Any, stream: Any, skipped: Skipped, kind: Kind) -> Iterator[Any]:
     """Compressed frames; reads on behind a broken spot, and ends with a counted reason if the data break off."""
     errors = require("av", "video").error
-    for _ in range(MAX_BAD_READS):
+    bad = 0
+    while bad < MAX_BAD_READS:
         try:
-            yield from container.demux(stream)
+            for packet in container.demux(stream):
+                bad = 0
+                yield packet
             return
         except errors.InvalidDataError as error:
+            bad += 1
             skipped.add("packet", f"cannot read: {error.strerror}")
         except errors.ExitError:  # what PyAV's timeout gives
             skipped.add(kind, f"ended early: no data for {STREAM_TIMEOUT:g} seconds")
@@ -349,6 +361,7 @@ def _packets(container: Any, stream: Any, skipped: Skipped, kind: Kind) -> Itera
         except errors.FFmpegError as error:
             skipped.add(kind, f"ended early: {error.strerror}")
             return
+    skipped.add(kind, f"ended early: {MAX_BAD_READS} unreadable pieces in a row")
 
 
 def _fast_forward(packets: Iterator[Any], stream: Any, start: float, origin: Fraction) -> tuple[int, Iterator[Any]]:
@@ -368,7 +381,7 @@ def _fast_forward(packets: Iterator[Any], stream: Any, start: float, origin: Fra
 # --- cameras ---
 
 
-def _open_camera(number: int, selection: _Selection) -> Source:
+def _open_camera(number: int, selection: Selection) -> Source:
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         capture.release()
@@ -379,12 +392,12 @@ def _open_camera(number: int, selection: _Selection) -> Source:
         "camera",
         _camera_frames(capture, selection, skipped),
         skipped,
-        fps=capture.get(cv2.CAP_PROP_FPS) or None,
+        fps=fps if 0 < (fps := capture.get(cv2.CAP_PROP_FPS)) < math.inf else None,  # a driver may say -1
         close=capture.release,
     )
 
 
-def _camera_frames(capture: cv2.VideoCapture, selection: _Selection, skipped: Skipped) -> Iterator[Frame]:
+def _camera_frames(capture: cv2.VideoCapture, selection: Selection, skipped: Skipped) -> Iterator[Frame]:
     def grabbed() -> Iterator[tuple[int, float, None]]:
         began, index = None, 0
         while capture.grab():

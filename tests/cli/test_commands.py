@@ -145,6 +145,8 @@ def test_predict_film(film: Path, weights: Path, tmp_path: Path, capsys: pytest.
         0.5,
         "--min-score",
         0.0,
+        "--detector-threshold",
+        0.2,
         "--engine",
         "torch",
         "--device",

@@ -91,6 +91,12 @@ def test_boxes_by_name_and_by_number():
     assert [len(d) for d in numbered([IMAGE] * 4, ["000000000139.jpg", "7", "x/7.png", "8.jpg"])] == [1, 1, 1, 0]
 
 
+def test_equal_file_names_are_told_apart_by_their_folders():
+    named = GivenBoxes({"a/1.jpg": np.array([BOX]), "b/1.jpg": np.array([BOX, BOX])})
+    found = named([IMAGE] * 3, ["/data/set/a/1.jpg", "b/1.jpg", "set\\b\\1.jpg"])
+    assert [len(d) for d in found] == [1, 2, 2]
+
+
 def test_names_that_match_nothing():
     with pytest.raises(ValueError, match=r"no boxes are given for 'z.jpg'; they are for 1 images such as \['a.jpg'\]"):
         GivenBoxes({"a.jpg": np.array([BOX])})([IMAGE], ["z.jpg"])

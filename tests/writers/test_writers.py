@@ -103,6 +103,18 @@ def test_coco_image_id(tmp_path, name, image_id):
     assert {e["image_id"] for e in json.loads((tmp_path / "r.json").read_text())} == {image_id}
 
 
+def test_coco_never_gives_two_photos_one_image_id(tmp_path, caplog):
+    names = ["1.jpg", "2.webp", "cat.jpg", "1.jpg", "9.jpg"]  # cat.jpg is the photo number 2
+    with open_writer(tmp_path / "r.json") as writer:
+        for i, name in enumerate(names):
+            writer.write(FRAMES[0], frame=i, time=0.0, name=name)
+    entries = json.loads((tmp_path / "r.json").read_text())
+    assert dict.fromkeys((e["image_id"], e["file_name"]) for e in entries) == dict.fromkeys(
+        [(1, "1.jpg"), (2, "2.webp"), (3, "cat.jpg"), (9, "9.jpg")]
+    )
+    assert "cat.jpg gets image_id 3" in caplog.text
+
+
 @pytest.mark.integration
 def test_coco_evaluates_to_one_on_its_own_ground_truth(shared, tmp_path, capsys):
     from pycocotools.coco import COCO

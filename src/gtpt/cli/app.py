@@ -18,7 +18,7 @@ from gtpt.cli.predict import predict
 from gtpt.cli.train import test, train
 from gtpt.cli.weights import app as weights
 
-OK, FAILED, PARTLY, INTERRUPTED = 0, 1, 3, 130  # 2 is a usage error
+FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.job.Summary
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,4 +1,4 @@
-"""One look for everything that takes long: a bar on stderr, nothing where stderr is no terminal."""
+"""One look for everything that takes long: a bar on stderr; into a file it writes its last state."""
 
 from __future__ import annotations
 

@@ -39,6 +39,8 @@ def load_crops(path: str | Path, skeleton: Skeleton, input_size: tuple[int, int]
         return np.stack([dataset[0, int(i)]["crop"] for i in chosen])
     crops = []
     with open_source(path) as source:
+        count = source.frame_count or limit
+    with open_source(path, stride=max(count // limit, 1)) as source:
         for frame in source:
             height, width = frame.image.shape[:2]
             center, size = boxes_to_crops(np.array([[0, 0, width, height]]), input_size[0] / input_size[1])

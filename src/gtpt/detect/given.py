@@ -6,6 +6,7 @@ import csv
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -64,6 +65,9 @@ class GivenBoxes(Detector):
         """Boxes of an image by its file name, path or number; ValueError if there is no entry, or more than one fits."""
         path = _path(name)
         candidates = [path] if path in self._by_name else self._short.get(PurePosixPath(path).name, [])
+        if len(candidates) > 1:  # the longest common end of the paths decides
+            shared = [_shared_tail(path, candidate) for candidate in candidates]
+            candidates = [c for c, length in zip(candidates, shared, strict=True) if length == max(shared)]
         if len(candidates) > 1:
             raise ValueError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
         if candidates:
@@ -186,6 +190,12 @@ def _corners(xywh: Any, where: str) -> list[float]:
     except (TypeError, ValueError):
         raise ValueError(f"{where}: a box must be four numbers x, y, width, height, got {xywh!r}") from None
     return [x, y, x + w, y + h]
+
+
+def _shared_tail(a: str, b: str) -> int:
+    """How many last parts two paths have in common."""
+    pairs = zip(reversed(PurePosixPath(a).parts), reversed(PurePosixPath(b).parts), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _path(name: str) -> str:

@@ -34,7 +34,7 @@ class Writer(AbstractContextManager["Writer"], Protocol):
 
         Args:
             frame: number of the frame or photo, from 0; unique in one file.
-            time: seconds from the start of the film; 0 for photos.
+            time: seconds from the start of the film, `Frame.time`.
             name: file name of the photo or film.
 
         Raises:
