@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gtpt import Poses, Skeleton, load_skeleton
-from gtpt.draw import DARK, LEFT, MIDDLE, RIGHT, draw_kept_patches, draw_poses
+from gtpt.draw import ACCENT, DARK, LEFT, MIDDLE, RIGHT, draw_kept_patches, draw_poses
 
 from .sample import make_poses
 
@@ -244,7 +244,7 @@ def tiles(sheet):
     return sorted(tuple(int(v) for v in row[:4]) for row in stats[1:])
 
 
-def test_kept_patches_stay_clear_and_pruned_ones_turn_dark():
+def test_kept_patches_stay_clear_and_pruned_ones_turn_pale():
     crop = np.zeros((256, 192, 3), dtype=np.uint8)
     crop[:] = (200, 80, 40)
     sheet = draw_kept_patches(crop, KEPT, load_skeleton("coco17"))
@@ -257,8 +257,9 @@ def test_kept_patches_stay_clear_and_pruned_ones_turn_dark():
     )
     kept = (centers == (200, 80, 40)).all(axis=2)
     assert kept[0, 0] and kept[1, 1] and kept.sum() == 2
-    dark = centers[~kept]
-    assert (dark.max(axis=1) == dark.min(axis=1)).all() and dark.max() < 60  # grey and dark
+    pale = centers[~kept]
+    assert (pale.max(axis=1) == pale.min(axis=1)).all() and pale.min() > 150  # grey and pale
+    assert (patch[0, 0] == ACCENT).all() and not (patch[:, -1] == ACCENT).all(axis=1).any()  # a line around what is kept
 
 
 def test_a_sheet_for_each_person_with_the_pose_beside():

@@ -121,6 +121,15 @@ def test_crops_of_images_of_all_kinds(estimator: PoseEstimator, images: list[np.
     assert crops.dtype == np.uint8 and crops.shape[3] == 3 and crops.max() > 0
 
 
+def test_enlarged_crops_are_the_same_views(estimator: PoseEstimator, images: list[np.ndarray]) -> None:
+    box = np.array([[3, 5, 33, 45]])
+    (small, to_small), (large, to_large) = estimator.crops(images[0], box), estimator.crops(images[0], box, enlarge=3)
+    assert large.shape[1:3] == (3 * small.shape[1], 3 * small.shape[2])
+    point = np.array([[[20.0, 30.0]]])
+    a, b = geometry.transform_points(point, to_small), geometry.transform_points(point, to_large)
+    np.testing.assert_allclose((a + 0.5) * 3 - 0.5, b, atol=1e-4)
+
+
 def test_a_path_is_no_image(estimator: PoseEstimator) -> None:
     with pytest.raises(ValueError, match=r"gtpt\.read_image first"):
         estimator("photo.jpg", None)

@@ -22,6 +22,8 @@ MIDDLE: Color = (255, 255, 255)
 DARK: Color = (24, 24, 28)
 PAPER: Color = (255, 255, 255)
 PENCIL: Color = (190, 190, 194)
+ACCENT: Color = (0, 158, 115)
+FADED = 0.62  # how far what was pruned is on its way to paper
 
 SMALL = 0.7  # relative thickness of eyes, nose and ears is below it, that of wrists and ankles above
 _SHIFT = 4  # OpenCV draws at 1/16 pixel
@@ -330,43 +332,45 @@ def _tile_with_pose(crop: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton)
 
 
 def _tile_with_caption(crop: np.ndarray, ids: np.ndarray, grid: tuple[int, int]) -> _Tile:
-    """The crop with what was pruned dark and grey, and a thin grid over what was kept."""
+    """The crop with what was pruned grey and pale, and a line around what was kept."""
     tile = _enlarge(crop)
-    rows, columns = grid
-    mask = np.zeros(rows * columns, dtype=np.uint8)
+    mask = np.zeros(grid[0] * grid[1], dtype=np.uint8)
     mask[ids] = 1
-    shown = cv2.resize(mask.reshape(grid), tile.shape[1::-1], interpolation=cv2.INTER_NEAREST)[..., None] > 0
+    shown = cv2.resize(mask.reshape(grid), tile.shape[1::-1], interpolation=cv2.INTER_NEAREST)
     grey = cv2.cvtColor(tile, cv2.COLOR_RGB2GRAY)[..., None]
-    tile = np.where(shown, tile, (0.3 * grey).astype(np.uint8))
-    lines = np.zeros(shown.shape, dtype=bool)
-    lines[np.linspace(0, len(tile), rows + 1).astype(int)[1:-1]] = True
-    lines[:, np.linspace(0, tile.shape[1], columns + 1).astype(int)[1:-1]] = True
-    contrast = np.where(grey < 128, 255, 0)
-    tile = np.where(lines & shown, 0.72 * tile + 0.28 * contrast, tile).astype(np.uint8)
+    tile = np.where(shown[..., None] > 0, tile, (FADED * 255 + (1 - FADED) * grey).astype(np.uint8))
+    # the border belongs to what was kept, so that neighbours share no line and a single patch is a frame
+    inner = cv2.erode(shown, np.ones((5, 5), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    tile[(shown > 0) & (inner == 0)] = ACCENT
     return tile, f"{mask.sum()} of {mask.size}"
 
 
 def _sheet(columns: Sequence[tuple[str, Sequence[_Tile]]], names: Sequence[str]) -> np.ndarray:
-    """Columns of tiles under their titles, joined by lines; a single tile for all groups is in the middle of its column."""
-    height, width = columns[0][1][0][0].shape[:2]
-    rows = max(len(tiles) for _, tiles in columns)
-    size = (2 * _GAP + rows * (height + _GAP), _GAP + len(columns) * (width + _GAP))
-    sheet = np.full((*size, 3), PAPER, dtype=np.uint8)
-    exits: list[int] = []  # y of the middle of the tiles one column before
-    for c, (title, tiles) in enumerate(columns):
-        x = _GAP + c * (width + _GAP)
-        first = round(1.5 * _GAP) + (rows - len(tiles)) * (height + _GAP) // 2
-        tops = [first + r * (height + _GAP) for r in range(len(tiles))]
-        entries = [y + height // 2 for y in tops]
-        for start in exits:
-            for end in entries if len(exits) == 1 else [start]:
-                cv2.line(sheet, (x - _GAP, start), (x, end), PENCIL, 2, cv2.LINE_AA)
-        exits = entries
-        _draw_text(sheet, title, (x + width / 2, first - 0.4 * _GAP), 17, DARK)
-        for r, (picture, caption) in enumerate(tiles):
-            sheet[tops[r] : tops[r] + height, x : x + width] = picture
-            name = f"{names[r]}: " if len(tiles) > 1 else ""
-            _draw_text(sheet, name + caption, (x + width / 2, tops[r] + height + 0.5 * _GAP), 15, DARK)
+    """What all groups share, downwards in the first column; then a column for each stage of the groups, a row for each."""
+    shared = [(title, tiles[0]) for title, tiles in columns if len(tiles) == 1]
+    stages = [(title, tiles) for title, tiles in columns if len(tiles) > 1]
+    height, width = shared[0][1][0].shape[:2]
+    rows = max(len(shared), len(names) if stages else 1)
+    down, across = height + round(1.4 * _GAP), width + _GAP
+    sheet = np.full((2 * _GAP + rows * down, _GAP + (1 + len(stages)) * across, 3), PAPER, dtype=np.uint8)
+    place = lambda row, column: (_GAP + column * across, round(1.5 * _GAP) + row * down)  # noqa: E731
+
+    def put(row: int, column: int, tile: _Tile, name: str) -> None:
+        x, y = place(row, column)
+        sheet[y : y + height, x : x + width] = tile[0]
+        caption = ": ".join(text for text in (name, tile[1]) if text)
+        _draw_text(sheet, caption, (x + width / 2, y + height + 0.5 * _GAP), 15, DARK)
+
+    for row, (title, tile) in enumerate(shared):
+        put(row, 0, tile, title)
+    for column, (title, tiles) in enumerate(stages, start=1):
+        x, y = place(0, column)
+        _draw_text(sheet, title, (x + width / 2, y - 0.4 * _GAP), 17, DARK)
+        for row, tile in enumerate(tiles):
+            (left, from_top), (_, top) = place(row if column > 1 else len(shared) - 1, column - 1), place(row, column)
+            line = (left + width, from_top + height // 2), (x, top + height // 2)
+            cv2.line(sheet, *line, PENCIL, 2, cv2.LINE_AA)
+            put(row, column, tile, names[row])
     return sheet
 
 

@@ -125,11 +125,26 @@ class PoseEstimator:
         parts = zip(pictures, checked, weights, mine, strict=True)
         return [self._poses(picture, b, w, keypoints[at], raw[at]) for picture, b, w, at in parts]
 
-    def crops(self, image: np.ndarray, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the network sees of each box: RGB uint8 (N, H, W, 3), and the (N, 2, 3) maps from the image to the crops."""
+    def crops(self, image: np.ndarray, boxes: np.ndarray, *, enlarge: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """What the network sees of each box.
+
+        Args:
+            image: RGB uint8 (H, W, 3), or what `__call__` converts.
+            boxes: (N, 4) x1, y1, x2, y2 in pixels of the image.
+            enlarge: the same views with so many times the pixels, to look at.
+
+        Returns:
+            RGB uint8 (N, H, W, 3), and the (N, 2, 3) maps from the image to the crops.
+        """
         image = as_rgb(image, "image")
         matrices = self._matrices(check_boxes(boxes, image, "image"))
-        return self._cut([image] * len(matrices), matrices, len(matrices)), matrices
+        matrices = matrices * enlarge
+        matrices[..., 2] += (enlarge - 1) / 2  # the centre of the first pixel moves
+        width, height = (side * enlarge for side in self.input_size)
+        crops = np.zeros((len(matrices), height, width, 3), np.uint8)
+        for matrix, out in zip(matrices, crops, strict=True):
+            crop(image, matrix, (width, height), out)
+        return crops, matrices
 
     def _matrices(self, boxes: np.ndarray) -> np.ndarray:
         centers, sizes = boxes_to_crops(xyxy_to_xywh(boxes), self.input_size[0] / self.input_size[1])

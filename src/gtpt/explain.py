@@ -9,6 +9,8 @@ from gtpt.estimator import PoseEstimator
 from gtpt.geometry import transform_points
 from gtpt.poses import Poses
 
+ENLARGE = 4
+
 
 def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[np.ndarray]:
     """One sheet per person: rows are keypoint groups, columns the stages of pruning.
@@ -39,12 +41,13 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
     crops, matrices = estimator.crops(image, poses.boxes)
     with torch.inference_mode():
         kept = net(normalize(torch.from_numpy(crops).to(net.human_token.device)), return_kept=True).kept
+    shown, matrices = estimator.crops(image, poses.boxes, enlarge=ENLARGE)  # the same views, for eyes
     in_crop = transform_points(poses.keypoints, matrices)
     scored = np.concatenate([in_crop, poses.keypoint_scores[..., None]], axis=2)
     arrays = {stage: [ids.cpu().numpy() for ids in groups] for stage, groups in kept.items()}
     return [
         draw_kept_patches(
-            crops[i],
+            shown[i],
             {stage: [ids[i : i + 1] for ids in groups] for stage, groups in arrays.items()},
             poses.skeleton,
             grid=config.grid,
