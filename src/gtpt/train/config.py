@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gtpt.codec import SIGMA
 from gtpt.data.augment import AugmentConfig
@@ -62,6 +62,11 @@ class DataConfig(_Strict):
     augment: AugmentConfig = AugmentConfig()
 
 
+def _as_text(value: Any) -> Any:
+    """In YAML, and so on the command line, 32 is a number."""
+    return str(value) if type(value) is int else value
+
+
 class TrainConfig(_Strict):
     """How to learn; the defaults are the official recipe.
 
@@ -107,7 +112,7 @@ class TrainConfig(_Strict):
     milestones: tuple[int, ...] = (200, 260)
     warmup_steps: int = Field(default=0, ge=0)
     ema: Literal["official"] | Annotated[float, Field(gt=0, lt=1)] = "official"
-    precision: Literal["32", "bf16"] = "32"
+    precision: Annotated[Literal["32", "bf16"], BeforeValidator(_as_text)] = "32"
     init: Path | None = None
     seed: int = Field(default=42, ge=0)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -185,5 +190,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     section: Any = Experiment
     for part in location[:-1]:
         kind = section.model_fields[part].annotation if isinstance(part, str) else section
-        section = next(t for t in (kind, *get_args(kind)) if isinstance(t, type) and issubclass(t, BaseModel))
+        # In Python 3.10 tuple[int, ...] is an instance of type, and issubclass refuses it.
+        plain = (t for t in (kind, *get_args(kind)) if get_origin(t) is None and isinstance(t, type))
+        section = next(t for t in plain if issubclass(t, BaseModel))
     return list(section.model_fields)
