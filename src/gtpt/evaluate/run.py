@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gtpt import codec
-from gtpt._extras import require
 from gtpt.data.coco import Persons, open_stores, person_category, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import read_json
@@ -18,6 +17,7 @@ from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
 from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
 from gtpt.runtime import open_engine
+from gtpt.runtime.engine import check_torch_device
 from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def test(
         branch: of an authors' file, "ema" or "live".
         flip: average with the mirrored crops.
         entire: without pruning.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "cuda:1"; one that is not there is an error.
         engine, precision: of an exported file, see `gtpt.runtime.open_engine`.
 
     Raises:
@@ -139,11 +139,9 @@ def test(
 
 
 def _load(path: Path, branch: str, device: str) -> GTPT:
-    torch = require("torch", "torch")
+    check_torch_device(device)
     from gtpt.model import load, load_official
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda, but PyTorch sees no GPU")
     if path.suffix == ".ckpt":
         raise ValueError(f"{path} is for resuming a training; measure best.safetensors or final.safetensors beside it")
     official = path.suffix in (".pth", ".pt")

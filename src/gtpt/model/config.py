@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -155,4 +157,25 @@ def make_config(name: str, skeleton: str | Skeleton = "coco17", **changes: Any) 
     return GTPTConfig(**{"name": name, "groups": groups, "keep_rates": keep_rates, **SIZES[name], **changes})
 
 
-__all__ = ["ENTIRE", "SIZES", "GTPTConfig", "make_config", "replace"]
+def decode_header(text: str, source: str) -> dict[str, Any]:
+    """The JSON in the header of a weights file; ValueError names the file if it is none."""
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source} was not written by gtpt: its header is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"{source} was not written by gtpt: its header is a {type(header).__name__}, not a mapping")
+    return header
+
+
+def parse_header(header: Mapping[str, Any], source: str) -> tuple[GTPTConfig, Skeleton]:
+    """What a weights file says about its network; ValueError names the file if this version cannot make it."""
+    try:
+        config, skeleton = GTPTConfig.from_dict(header["config"]), header["skeleton"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{source} has a header of another version of gtpt: {what}; update gtpt") from error
+    return config, Skeleton.from_dict(skeleton, source)
+
+
+__all__ = ["ENTIRE", "SIZES", "GTPTConfig", "decode_header", "make_config", "parse_header"]
