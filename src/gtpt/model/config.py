@@ -63,6 +63,10 @@ class GTPTConfig:
     def __post_init__(self) -> None:
         if self.stem not in ("plain", "pyramid"):
             raise ValueError(f"stem must be 'plain' or 'pyramid', got {self.stem!r}")
+        widths = ("stem_channels", "dim", "heads", "mlp_ratio")
+        for what, value in (*((name, getattr(self, name)) for name in widths), *(("patch", side) for side in self.patch)):
+            if value < 1:
+                raise ValueError(f"{what} must be at least 1, got {getattr(self, what)}")
         if self.dim % self.heads or self.dim % 4:
             raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}, and of 4 for sines and cosines")
         for what, depth, least in (("coarse_layers", self.coarse_layers, 4), ("group_layers", self.group_layers, 2)):
@@ -75,7 +79,8 @@ class GTPTConfig:
             raise ValueError(f"simcc_split must be positive, got {self.simcc_split}")
         width, height = self.input_size
         rows, columns = self.patch
-        step = (48, 16) if self.stem == "pyramid" else (4 * columns, 4 * rows)
+        stride = 16 if self.stem == "pyramid" else 4
+        step = math.lcm(stride, 4 * columns), math.lcm(stride, 4 * rows)
         if width % step[0] or height % step[1] or min(width, height) <= 0:
             raise ValueError(f"input size {width}x{height} (width x height) must be multiples of {step[0]} and {step[1]}")
         self.check_keep_rates(self.keep_rates)
