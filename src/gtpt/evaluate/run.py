@@ -148,6 +148,14 @@ def _load(path: Path, branch: str, device: str) -> GTPT:
     return (load_official(path, branch) if official else load(path)).to(device)  # type: ignore[arg-type]
 
 
+class Evaluation(NamedTuple):
+    """The figures, and what they come from: the persons and their estimates, row for row."""
+
+    report: Report
+    persons: Persons
+    found: Estimates
+
+
 def evaluate_network(
     net: GTPT,
     annotations: str | Path,
@@ -169,6 +177,22 @@ def evaluate_network(
         flip_test, batch_size, progress: see `estimate`.
         keep_rates: see `GTPT.forward`; "entire" for the unpruned pass.
     """
+    settings: dict[str, Any] = {"flip_test": flip_test, "batch_size": batch_size, "progress": progress}
+    return run_evaluation(net, annotations, images, boxes=boxes, keep_rates=keep_rates, **settings).report
+
+
+def run_evaluation(
+    net: GTPT,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    boxes: str | Path | None = None,
+    flip_test: bool = True,
+    keep_rates: Sequence[float] | str | None = None,
+    batch_size: int = 64,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Evaluation:
+    """As `evaluate_network`, with the estimates behind the figures."""
     if net.skeleton is None:
         raise ValueError("this network has no skeleton; set net.skeleton")
     return _evaluate(
@@ -212,7 +236,7 @@ def evaluate_engine(
         label=type(engine).__name__,
         batch_size=engine.batch or batch_size,
         progress=progress,
-    )
+    ).report
 
 
 def _evaluate(
@@ -227,7 +251,7 @@ def _evaluate(
     label: str,
     batch_size: int,
     progress: Callable[[Iterable], Iterable],
-) -> Report:
+) -> Evaluation:
     truth = read_json(annotations)
     dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
     found = estimate(
@@ -246,7 +270,7 @@ def _evaluate(
         flip_test=flip_test,
         input_size=config.input_size,
     )
-    return evaluate_coco(truth, results, skeleton, protocol=protocol)
+    return Evaluation(evaluate_coco(truth, results, skeleton, protocol=protocol), dataset.persons, found)
 
 
 def evaluation_set(
