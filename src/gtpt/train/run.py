@@ -269,9 +269,15 @@ def _check_same_experiment(experiment: Experiment) -> None:
     for what, old, new in (
         ("network", before.model, experiment.model),
         ("optimizer", before.train.optimizer, experiment.train.optimizer),
+        ("train.dense", _heads(before.train), _heads(experiment.train)),
     ):
         if old != new:
             raise ValueError(f"{experiment.out} holds a run of another {what} ({old}, now {new}); set another `out=`")
+
+
+def _heads(config: TrainConfig) -> str:
+    """What `train.dense` adds to the weights of a run: its value may change, but not whether there are heads."""
+    return "above 0" if config.dense else "0"
 
 
 def _prepare_folder(experiment: Experiment) -> None:
