@@ -54,11 +54,13 @@ def estimate(
         batch_size: crops per call of `network`.
         progress: wraps the iterable of batches, e.g. a progress bar.
     """
-    batches = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
+    _, first, image = np.unique(dataset.persons.image_ids, return_index=True, return_inverse=True)
+    order = np.argsort(first[image], kind="stable")  # image by image, so that each is decoded once
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     joints = len(dataset.skeleton)
     keypoints, scores = np.zeros((len(dataset), joints, 2), np.float32), np.zeros((len(dataset), joints), np.float32)
     for batch in progress(batches):
-        items = [dataset[0, i] for i in batch]
+        items = [dataset[0, int(i)] for i in batch]
         crops, affine = np.stack([i["crop"] for i in items]), np.stack([i["affine"] for i in items])
         logits = network(crops)
         if flip_test:
