@@ -73,6 +73,16 @@ def test_two_passes_share_the_tokens(experiment):
     assert module.losses(batch).total > together.total
 
 
+@pytest.mark.parametrize("passes", ["pruned", "entire"])
+def test_a_single_pass_is_logged_under_its_name(experiment, passes):
+    setup = experiment(f"train.passes={passes}", "train.epochs=1", "train.log_every=1")
+    train(setup, progress=False)
+    header, *rows = (line.split(",") for line in (setup.out / "logs/run0/metrics.csv").read_text().splitlines())
+    assert [name for name in header if name.startswith("loss/")] == [f"loss/{passes}"]
+    part, total = header.index(f"loss/{passes}"), header.index("loss")
+    assert all(float(row[part]) == pytest.approx(float(row[total])) for row in rows)
+
+
 def test_dense_heads_learn_and_are_not_kept(experiment):
     """They have gradients of their own, change the stem's, and the weights that are saved do not know of them."""
     setup = experiment("train.dense=0.002", "train.epochs=1", "train.sigma=8")

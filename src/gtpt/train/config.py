@@ -49,7 +49,7 @@ class DataConfig(_Strict):
         train: data sets, concatenated.
         val: data set of the figures.
         boxes: detector results for `val` (COCO results form); None: its ground-truth boxes.
-        cache: keep decoded training images in memory (for small crops).
+        cache: keep decoded training images in memory (for small crops); each loader process has a copy of what it read.
         workers: loader processes per training process.
         augment: training-time variation.
     """
@@ -88,7 +88,7 @@ class TrainConfig(_Strict):
         milestones: epochs, for "steps".
         warmup_steps: linear start of the learning rate.
         ema: "official" (momentum from 0.996 to 1 on a half cosine) or a constant momentum in (0, 1).
-        precision: "32" or "bf16" (autocast).
+        precision: "32" (also as a number) or "bf16" (autocast).
         init: checkpoint to start from; what fits is taken over, also from 17 to 133 keypoints or another input size.
         seed: of weights, order and augmentation.
         accelerator, devices: "auto", "cpu" or "gpu", and how many.

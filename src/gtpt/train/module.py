@@ -93,7 +93,8 @@ class PoseTraining(lightning.LightningModule):
     def training_step(self, batch: dict[str, torch.Tensor], _index: int) -> torch.Tensor:
         loss = self.losses(batch)
         self.log("loss", loss.total.detach() * 1000, prog_bar=True)  # KL per bin is small: shown in thousandths
-        self.log_dict({f"loss/{k}": v.detach() * 1000 for k, v in loss._asdict().items() if k != "total"})
+        parts = ("entire", "pruned", "distill") if self.config.passes == "both" else (self.config.passes,)
+        self.log_dict({f"loss/{part}": getattr(loss, part).detach() * 1000 for part in parts})
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return loss.total
 
@@ -108,6 +109,8 @@ class PoseTraining(lightning.LightningModule):
         logits = [(p.x.float(), p.y.float()) for p in passes]
         targets = (batch["target_x"], batch["target_y"])
         loss = global_perceived_loss(logits[0], logits[1] if len(logits) > 1 else None, targets, batch["weight"])
+        if self.config.passes == "entire":
+            loss = loss._replace(entire=loss.pruned, pruned=loss.entire)  # a single pass stands where the pruned one does
         total = loss.total
         if self.config.guidance:
             total = total + self.config.guidance * sum(self._guidance(p, batch) for p in passes)
