@@ -24,8 +24,8 @@ from gtpt.calibration import Calibration
 from gtpt.data.coco import open_stores, read_coco
 from gtpt.data.crops import load_crops
 from gtpt.data.dataset import CropDataset
-from gtpt.evaluate import expected_calibration_error, fit_isotonic, keypoint_similarity, pck, reliability
-from gtpt.evaluate.run import estimate, evaluate_network, torch_network
+from gtpt.evaluate import expected_calibration_error, fit_isotonic, judge, pck, reliability
+from gtpt.evaluate.run import Estimates, estimate, evaluate_network, torch_network
 from gtpt.export import export_onnx, verify_onnx
 from gtpt.model import GTPT, load
 from gtpt.model.checkpoint import HEADER, read_header, replace_atomically
@@ -69,13 +69,11 @@ def measure(net: GTPT, data: Path, out: Path) -> tuple[dict[str, Any], Calibrati
     figures["PCK@0.1 of the box"] = {"mean": round(float(mean), 4)} | {
         n: round(float(v), 3) for n, v in zip(net.skeleton.keypoints, joints, strict=True)
     }
-    correct = keypoint_similarity(found.keypoints, persons.keypoints, persons.areas, net.skeleton.sigmas) > 0.5
-    labelled, fitted = persons.visible > 0, np.arange(len(persons)) % 2 == 0
-    fit, test = labelled & fitted[:, None], labelled & ~fitted[:, None]
-    calibration = fit_isotonic(found.raw_scores[fit], correct[fit])
-    raw, hit = found.raw_scores[test], correct[test]
+    halves = [np.arange(len(persons)) % 2 == parity for parity in (0, 1)]
+    fit, (raw, hit) = (judge(Estimates(*(v[h] for v in found)), persons.select(h), net.skeleton.sigmas) for h in halves)
+    calibration = fit_isotonic(*fit)
     figures["calibration, on the other half"] = {
-        "keypoints": int(test.sum()),
+        "keypoints": len(raw),
         "correct": round(float(hit.mean()), 4),
         "ECE of the raw score": round(expected_calibration_error(np.clip(raw, 0, 1), hit), 4),
         "ECE of the calibrated score": round(expected_calibration_error(calibration(raw), hit), 4),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gtpt import codec
 from gtpt.calibration import Calibration
 
 TABLE = Calibration((0.01, 0.05, 0.1), (0.0, 0.5, 0.9))
@@ -26,9 +27,20 @@ def test_a_better_raw_score_is_never_worse(a, b):
     assert 0 <= low <= high <= 1
 
 
-def test_json_round_trip_and_identity():
+def test_json_round_trip():
     assert Calibration.from_dict(json.loads(json.dumps(TABLE.to_dict()))) == TABLE
-    np.testing.assert_allclose(Calibration.identity()(np.array([0.0, 0.3, 1.0])), [0, 0.3, 1])
+
+
+def test_default_is_the_share_of_the_official_target():
+    """A softmax that equals the target gets 1, one that is twice as wide a half, a flat one next to 0."""
+    default = Calibration.default()
+    np.testing.assert_allclose(default(np.array([0.0, 0.0997 / 4, 0.0997, 1.0])), [0, 0.25, 1, 1], atol=1e-3)
+    point = np.array([[96.0, 128]])
+    for sigma, expected in ((4, 1), (8, 0.5), (2, 1)):
+        x, y, _ = codec.simcc_targets(point, np.ones(1), (192, 256), sigma=sigma)
+        _, raw = codec.decode(np.log(x + 1e-30), np.log(y + 1e-30))
+        np.testing.assert_allclose(default(raw), [expected], atol=1e-3)
+    assert default(codec.decode(np.zeros((1, 384)), np.zeros((1, 512)))[1])[0] < 0.03
 
 
 @pytest.mark.parametrize(

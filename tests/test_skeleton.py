@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -111,6 +113,14 @@ def test_from_coco_category():
     assert stick.edges == ((0, 1), (0, 2)) and stick.flip_pairs == ((1, 2),)
     with pytest.raises(ValueError, match=r"'dog' has no 'keypoints'"):
         Skeleton.from_coco_category({"name": "dog"})
+    with pytest.raises(ValueError, match=r"'dog' has no 'keypoints' list of names"):
+        Skeleton.from_coco_category({"name": "dog", "keypoints": "nose"})
+    for edge in ([0, 1], [1, 4], [1], [1, 2, 3], 5, [1, "2"], None):
+        with pytest.raises(
+            ValueError, match=r"COCO category 'stick': .* the edge .*from 1 to 3: COCO counts keypoints from 1"
+        ):
+            Skeleton.from_coco_category({**category, "skeleton": [[1, 2], edge]})
+    assert Skeleton.from_coco_category({**category, "skeleton": None}).edges == ()
 
 
 def test_lookup_by_name():
@@ -146,12 +156,76 @@ def test_unknown_skeleton_names_the_known_ones(tmp_path):
             {"groups": {"g": {"keypoints": ["a", "b"]}, "h": {"parts": {"c": "*_c"}}}},
             r"group 'h' needs at least one coarse keypoint",
         ),
+        ({"keypoints": "abc"}, r"keypoints: must be a list of names or a mapping of names to sigmas, got 'abc'"),
+        ({"keypoints": None}, r"keypoints: must be a list of names or .*, got None"),
+        ({"keypoints": ["a", None]}, r"keypoints: must be names, None "),
+        ({"keypoints": ["a", True]}, r"keypoints: must be names, True .*needs quotes"),
+        ({"keypoints": [["a"]]}, r"keypoints: must be names, \['a'\] "),
+        ({"keypoints": {"a": None}}, r"keypoints\.a: must be a number, the OKS sigma, got None"),
+        ({"keypoints": {"a": "wide"}}, r"keypoints\.a: must be a number, the OKS sigma, got 'wide'"),
+        ({"keypoints": {"a": float("nan")}}, "sigmas must be 1 positive numbers"),
+        ({"keypoints": {True: 0.1}}, r"keypoints\..*: must be a name; .*quotes in YAML, got True"),
+        ({"name": None}, "name: must be a name; .*, got None"),
+        ({"edges": [1]}, r"edges\.0: must be a list, got 1"),
+        ({"edges": 5}, r"edges: must be a list, got 5"),
+        ({"edges": ["a", "b"]}, r"edges are lists of two keypoint names or more, got \['a'\]"),
+        ({"edges": [["a", 1.5]]}, r"edges\.0\.1: must be a name; .*, got 1\.5"),
+        ({"edges": [["a", 7]]}, r"no keypoint '7'; known"),
+        ({"groups": [{"keypoints": ["a"]}]}, r"groups: must be a mapping, got \[\{'keypoints'"),
+        ({"groups": {"g": ["a", "b"]}}, r"groups\.g: must be a mapping with 'keypoints' and 'parts', got \['a', 'b'\]"),
+        ({"groups": {"g": {"keypoint": ["a"]}}}, r"groups\.g\.keypoint: is no key here; allowed: 'keypoints', 'parts'"),
+        ({"groups": {"g": {"keypoints": ["*"], "parts": {"p": []}}}}, r"part 'p' of group 'g' has no keypoints"),
+        ({"flip_pairs": [3]}, r"flip_pairs\.0: must be a list, got 3"),
+        ({"lower_body": {"a": 1}}, r"lower_body: must be a list, got \{'a': 1\}"),
+        ({"parts": ["a"]}, r"parts: must be a mapping, got \['a'\]"),
+        ({"parts": {"some": []}}, r"part 'some' has no keypoints; name some or leave it out"),
+        ({1: 2}, r"unknown keys \['1'\]"),
     ],
 )
 def test_errors_name_the_problem(change, message):
     data = {"name": "mine", "keypoints": ["a", "b", "left_c", "right_c"]} | change
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         Skeleton.from_dict(data, "mine.yaml")
+    assert str(error.value).startswith("mine.yaml: ")
+
+
+def test_empty_entries_and_numbers_are_fine():
+    """As YAML has them: `edges:` is null, `keypoints: [1, 2]` are numbers."""
+    data = {"name": 3, "keypoints": [1, 2], "edges": [[1, 2]], "lower_body": "2", "parts": {"all": "*"}}
+    numbers = Skeleton.from_dict(data)
+    assert (numbers.name, numbers.keypoints, numbers.edges, numbers.lower_body) == ("3", ("1", "2"), ((0, 1),), (1,))
+    assert numbers.parts == {"all": (0, 1)}
+    assert Skeleton.from_dict(
+        dict.fromkeys(["edges", "flip_pairs", "groups", "lower_body", "parts"])
+        | {"name": "3", "keypoints": {1: "0.05", "2": 0.05}}
+    ) == Skeleton("3", ("1", "2"), np.full(2, 0.05))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"edges": ((0, 2),)}, "edges: no keypoint 2, allowed are the indices 0 to 1"),
+        ({"edges": ((0, -1),)}, "edges: no keypoint -1"),
+        ({"edges": ((0,),)}, r"edges must be pairs of indices, got \(0,\)"),
+        ({"flip_pairs": ((0, 5),)}, "flip_pairs: no keypoint 5"),
+        ({"lower_body": (2,)}, "lower_body: no keypoint 2"),
+        ({"lower_body": ("a",)}, "lower_body: no keypoint 'a'"),
+        ({"parts": {"p": (0, 9)}}, "part 'p': no keypoint 9"),
+        ({"parts": {"p": ()}}, "part 'p' has no keypoints"),
+        ({"groups": (KeypointGroup("g", (0, 1, 2)),)}, "group 'g': no keypoint 2"),
+        ({"groups": (KeypointGroup("g", (0,), (("p", (3,)),)),)}, "part 'p' of group 'g': no keypoint 3"),
+    ],
+)
+def test_indices_outside_are_refused(change, message):
+    with pytest.raises(ValueError, match=f"skeleton 'two': {message}"):
+        Skeleton("two", ("a", "b"), np.full(2, 0.05), **change)
+
+
+def test_errors_of_a_file_name_it(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\nkeypoints: {a: 0.1, b: -1}\n")
+    with pytest.raises(ValueError, match=r"mine\.yaml: skeleton 'mine': sigmas must be 2 positive numbers"):
+        load_skeleton(path)
 
 
 def test_missing_keys_and_other_types_are_named():
@@ -159,3 +233,10 @@ def test_missing_keys_and_other_types_are_named():
         Skeleton.from_dict({"keypoints": ["a"]}, "mine.yaml")
     with pytest.raises(ValueError, match=r"mine\.yaml: .*got list"):
         Skeleton.from_dict(["a"], "mine.yaml")
+
+
+def test_importing_gtpt_does_not_import_pydantic():
+    """It is loaded with the first skeleton that is read."""
+    code = "import sys, gtpt; print('pydantic' in sys.modules); gtpt.load_skeleton('coco17')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,16 +1,22 @@
 """Calibrated keypoint scores: from the raw SimCC score to the probability that the keypoint is right.
 
-The raw score of a keypoint, the smaller of its two SimCC maxima, ends at about 0.1 and depends on the network, so that a
-threshold on it means nothing. A small monotone table, fitted on held-out people (`gtpt.evaluate.fit_isotonic`) and stored
-with the weights, turns it into a probability: of the keypoints with a score near 0.7, 70 % lie within tolerance.
+The raw score of a keypoint, the smaller of its two SimCC maxima, is a few hundredths at best and depends on the network, so
+that a threshold on it means nothing. A small monotone table, fitted on held-out people (`gtpt.evaluate.fit_isotonic`) and
+stored with the weights, turns it into a probability: of the keypoints with a score near 0.7, 70 % lie within tolerance.
+Training fits one in each validation that is the best so far; converted weights of the authors have none.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from gtpt.codec import SIGMA
+
+IDEAL = 1 / (SIGMA * math.sqrt(2 * math.pi))  # raw score of a softmax that equals the official target
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,14 @@ class Calibration:
         return np.interp(raw, self.raw, self.calibrated).astype(np.float32)
 
     @classmethod
-    def identity(cls) -> Calibration:
-        """For weights without a table: the raw score as it is."""
-        return cls((0.0, 1.0), (0.0, 1.0))
+    def default(cls) -> Calibration:
+        """For weights without a table: the share that the raw score has of an ideal one, at most 1.
+
+        Ideal is the target of the official training, a Gaussian of 4 bins with the maximum 1 / (4 sqrt(2 pi)) = 0.0997. A
+        rough scale and no probability: the width that a network was trained with is not in its file, and how close a right
+        keypoint comes to the target depends on the network.
+        """
+        return cls((0.0, IDEAL), (0.0, 1.0))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Sequence[float]]) -> Calibration:

@@ -66,7 +66,7 @@ class PoseEstimator:
         path = resolve(weights, format="safetensors" if engine == "torch" else "onnx", task="pose")
         self.engine: Engine = open_engine(path, engine, device=device, threads=threads, precision=precision)
         self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
-        self.calibration = self.engine.info.calibration or Calibration.identity()
+        self.calibration = self.engine.info.calibration or Calibration.default()
 
     @property
     def skeleton(self) -> Skeleton:

@@ -56,7 +56,8 @@ class Skeleton:
         parts: slices that are evaluated on their own, name -> indices (empty for coco17).
 
     Raises:
-        ValueError: duplicate names, indices outside 0..K-1, a keypoint in no group or two, a sigma that is not positive.
+        ValueError: duplicate names, indices outside 0..K-1, a keypoint in no group or two, a part without keypoints, a
+            sigma that is not positive.
     """
 
     name: str
@@ -80,17 +81,37 @@ class Skeleton:
         object.__setattr__(self, "sigmas", sigmas)
         if not self.groups:
             object.__setattr__(self, "groups", (KeypointGroup("all", tuple(range(count))),))
-        owners = [i for g in self.groups for i in (*g.keypoints, *g.fine)]
-        if sorted(owners) != list(range(count)):
-            odd = [self.keypoints[i] for i in range(count) if owners.count(i) != 1]
-            raise ValueError(f"skeleton {self.name!r}: each keypoint must be in exactly one group, not so: {odd}")
-        for group in self.groups:
-            if not group.keypoints:
-                raise ValueError(f"skeleton {self.name!r}: group {group.name!r} needs at least one coarse keypoint")
+        self._check_indices()
+        self._check_groups()
         paired = [i for pair in self.flip_pairs for i in pair]
         if len(set(paired)) != len(paired):
             twice = sorted({self.keypoints[i] for i in paired if paired.count(i) > 1})
             raise ValueError(f"skeleton {self.name!r}: a keypoint can be in one flip pair only, twice: {twice}")
+
+    def _check_indices(self) -> None:
+        """Everything that refers to keypoints refers to some that are there."""
+        fine = {f"part {part!r} of group {g.name!r}": indices for g in self.groups for part, indices in g.parts}
+        parts = {f"part {part!r}": indices for part, indices in self.parts.items()}
+        pairs = [(what, pair) for what in ("edges", "flip_pairs") for pair in getattr(self, what)]
+        for what, pair in pairs:
+            if len(pair) != 2:
+                raise ValueError(f"skeleton {self.name!r}: {what} must be pairs of indices, got {pair!r}")
+        for what, indices in (fine | parts).items():
+            if not indices:
+                raise ValueError(f"skeleton {self.name!r}: {what} has no keypoints; name some or leave it out")
+        coarse = [(f"group {g.name!r}", g.keypoints) for g in self.groups]
+        for what, indices in [*pairs, *coarse, *fine.items(), *parts.items(), ("lower_body", self.lower_body)]:
+            if odd := [i for i in indices if not isinstance(i, (int, np.integer)) or not 0 <= i < len(self)]:
+                allowed = f"allowed are the indices 0 to {len(self) - 1}"
+                raise ValueError(f"skeleton {self.name!r}: {what}: no keypoint {odd[0]!r}, {allowed}")
+
+    def _check_groups(self) -> None:
+        owners = [i for g in self.groups for i in (*g.keypoints, *g.fine)]
+        if odd := [name for i, name in enumerate(self.keypoints) if owners.count(i) != 1]:
+            raise ValueError(f"skeleton {self.name!r}: each keypoint must be in exactly one group, not so: {odd}")
+        for group in self.groups:
+            if not group.keypoints:
+                raise ValueError(f"skeleton {self.name!r}: group {group.name!r} needs at least one coarse keypoint")
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -126,46 +147,37 @@ class Skeleton:
         """Build from the content of a skeleton file (names everywhere; see `docs/skeletons.md`).
 
         Raises:
-            ValueError: unknown or missing keys, unknown keypoint names; `source` is named in the message.
+            ValueError: unknown or missing keys, values of another form, unknown keypoint names, or what `Skeleton` refuses;
+                `source` is named in the message.
         """
-        if not isinstance(data, Mapping):
-            raise ValueError(
-                f"{source}: a skeleton must be a mapping with 'name' and 'keypoints', got {type(data).__name__}"
-            )
-        allowed = {"name", "keypoints", "edges", "flip_pairs", "groups", "lower_body", "parts"}
-        if unknown := sorted(set(data) - allowed):
-            raise ValueError(f"{source}: unknown keys {unknown}; allowed: {sorted(allowed)}")
-        if missing := sorted({"name", "keypoints"} - set(data)):
-            raise ValueError(f"{source}: missing keys {missing}")
-        points = data["keypoints"]
-        if not isinstance(points, Mapping):  # a bare list of names: sigmas by default
-            points = (
-                dict.fromkeys(points, DEFAULT_SIGMA) if len(set(points)) == len(points) else _fail_twice(points, source)
-            )
-        names = tuple(str(n) for n in points)
+        from gtpt._skeleton_file import read_form
+
+        form = read_form(data, source)
+        names = tuple(form.keypoints)
 
         def pick(patterns: Iterable[str]) -> tuple[int, ...]:
             return tuple(i for p in patterns for i in _match(names, p, source))
 
-        chains = [pick(chain) for chain in data.get("edges") or ()]
+        chains = [_chain(pick(chain), chain, source) for chain in form.edges]
         groups = tuple(
-            KeypointGroup(
-                str(name),
-                pick(group.get("keypoints") or ()),
-                tuple((part, pick(_as_list(fine))) for part, fine in (group.get("parts") or {}).items()),
+            KeypointGroup(name, pick(g.keypoints), tuple((part, pick(fine)) for part, fine in g.parts.items()))
+            for name, g in form.groups.items()
+        )
+        flip_pairs = [_pair(pick(p), p, source) for p in form.flip_pairs]
+        lower_body, parts = pick(form.lower_body), {part: pick(points) for part, points in form.parts.items()}
+        try:
+            return cls(
+                name=form.name,
+                keypoints=names,
+                sigmas=np.array(list(form.keypoints.values())),
+                edges=tuple(pair for chain in chains for pair in pairwise(chain)),
+                flip_pairs=_flip_pairs(names, flip_pairs),
+                groups=groups,
+                lower_body=lower_body,
+                parts=parts,
             )
-            for name, group in (data.get("groups") or {}).items()
-        )
-        return cls(
-            name=str(data["name"]),
-            keypoints=names,
-            sigmas=np.array([float(s) for s in points.values()]),
-            edges=tuple(pair for chain in chains for pair in pairwise(chain)),
-            flip_pairs=_flip_pairs(names, [_pair(pick(p), p, source) for p in data.get("flip_pairs") or ()]),
-            groups=groups,
-            lower_body=pick(data.get("lower_body") or ()),
-            parts={str(part): pick(_as_list(points)) for part, points in (data.get("parts") or {}).items()},
-        )
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The file form, so that `Skeleton.from_dict(s.to_dict()) == s`; plain JSON types."""
@@ -192,12 +204,24 @@ class Skeleton:
         """Build from an entry of `categories` of a COCO keypoint file (its `skeleton` counts from 1).
 
         All keypoints fall into one group and get the default sigma; write `to_dict()` to a YAML file to refine both.
+
+        Raises:
+            ValueError: no list of names, or an edge that is no pair of numbers from 1 to K; the category is named.
         """
-        names = [str(n) for n in category.get("keypoints") or ()]
-        if not names:
-            raise ValueError(f"COCO category {category.get('name')!r} has no 'keypoints' list of names")
-        edges = [[names[a - 1], names[b - 1]] for a, b in category.get("skeleton") or ()]
-        return cls.from_dict({"name": str(category.get("name", "custom")), "keypoints": names, "edges": edges})
+        source, listed = f"COCO category {category.get('name')!r}", category.get("keypoints")
+        if not listed or not isinstance(listed, (list, tuple)):
+            raise ValueError(f"{source} has no 'keypoints' list of names")
+        names = [str(n) for n in listed]
+        edges = category.get("skeleton") or ()
+        for edge in edges if isinstance(edges, (list, tuple)) else (edges,):
+            ends = edge if isinstance(edge, (list, tuple)) else ()
+            if len(ends) != 2 or not all(isinstance(i, (int, np.integer)) and 1 <= i <= len(names) for i in ends):
+                raise ValueError(
+                    f"{source}: its 'skeleton' has the edge {edge!r}, allowed are pairs of numbers from 1 to {len(names)}: "
+                    f"COCO counts keypoints from 1"
+                )
+        chains = [[names[a - 1], names[b - 1]] for a, b in edges]
+        return cls.from_dict({"name": str(category.get("name", "custom")), "keypoints": names, "edges": chains}, source)
 
 
 def builtin_skeletons() -> list[str]:
@@ -234,10 +258,6 @@ def _read(path: Path) -> Skeleton:
     return _read_cached(path, path.stat().st_mtime)
 
 
-def _as_list(value: str | Sequence[str]) -> Sequence[str]:
-    return [value] if isinstance(value, str) else value
-
-
 def _lookup(names: Sequence[str], name: str, source: str) -> int:
     try:
         return names.index(name)
@@ -252,6 +272,12 @@ def _match(names: Sequence[str], pattern: str, source: str) -> list[int]:
     if found := [i for i, n in enumerate(names) if fnmatchcase(n, pattern)]:
         return found
     raise ValueError(f"{source}: no keypoint matches {pattern!r}; known: {list(names)}")
+
+
+def _chain(indices: tuple[int, ...], names: Sequence[str], source: str) -> tuple[int, ...]:
+    if len(indices) < 2:
+        raise ValueError(f"{source}: edges are lists of two keypoint names or more, got {names!r}")
+    return indices
 
 
 def _pair(indices: tuple[int, ...], names: Sequence[str], source: str) -> tuple[int, int]:
@@ -270,9 +296,3 @@ def _flip_pairs(names: Sequence[str], listed: Iterable[tuple[int, int]]) -> tupl
     """The automatic left_X, right_X pairs and the listed ones; listing an automatic pair again does no harm."""
     unordered = {frozenset(pair): pair for pair in (*listed, *_left_right_pairs(names))}
     return tuple(sorted(unordered.values()))
-
-
-def _fail_twice(points: Sequence[str], source: str) -> Mapping[str, float]:
-    raise ValueError(
-        f"{source}: keypoint names must be unique, twice: {sorted({p for p in points if points.count(p) > 1})}"
-    )

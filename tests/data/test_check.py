@@ -34,6 +34,7 @@ def broken(folder):
         32: {**ok, "keypoints": figure_keypoints(JOINTS / WIDTH), "bbox": [200, 200, 90, 90]},  # relative coordinates
         33: {**ok, "keypoints": figure_keypoints(np.vstack([[[WIDTH + 40, 30]], JOINTS[1:]]))},
         34: {**ok, "keypoints": figure_keypoints(visibility=3)},
+        35: {**ok, "keypoints": figure_keypoints(visibility=np.array([-1] + [2] * 16))},
         40: {**ok, "category_id": 9},
         41: {**ok, "image_id": 77},
         50: {**ok, "iscrowd": 1},
@@ -63,6 +64,7 @@ EXPECTED = {
     ("keypoint far outside", 32, USED),
     ("keypoint outside the image", 33, USED),
     ("wrong visibility", 34, USED),
+    ("wrong visibility", 35, USED),
     ("unknown category", 40, SKIPPED),
     ("unknown image", 41, STOPS),
     ("missing image", 2, STOPS),
@@ -89,8 +91,8 @@ def test_every_mistake_is_found(tmp_path):
     assert report.sources[0].counts == {
         "images": 6,
         "images without annotations": 1,
-        "annotations": 19,
-        "persons used": 10,
+        "annotations": 20,
+        "persons used": 11,
         "skipped: crowd": 1,
         "skipped: no area": 1,
         "skipped: no labelled keypoint": 1,
@@ -103,8 +105,9 @@ def test_report_reads_well(tmp_path):
     text = str(report)
     assert "1 x missing image: stops training\n             2.jpg, id 2: no such file" in text
     assert "annotations.json, id 30: annotation 30 has 10 keypoints, coco17 has 17" in text
+    assert "id 35: visibility from -1 to 2, expected 0, 1 or 2 (below 0 counts as not labelled)" in text
     data = json.loads(report.to_json())["sources"][0]
-    assert len(data["findings"]) == len(EXPECTED) and data["counts"]["persons used"] == 10
+    assert len(data["findings"]) == len(EXPECTED) and data["counts"]["persons used"] == 11
 
 
 def test_existence_only(tmp_path):
@@ -119,7 +122,7 @@ def test_it_counts_what_the_reader_reads(tmp_path):
     data["annotations"] = [a for a in data["annotations"] if a["id"] not in (22, 30, 31, 41)]
     source.annotations.write_text(json.dumps(data))
     report = check([source], BODY, decode=False)
-    assert report.sources[0].counts["persons used"] == len(read_coco(source.annotations, BODY)) == 10
+    assert report.sources[0].counts["persons used"] == len(read_coco(source.annotations, BODY)) == 11
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -65,6 +65,12 @@ def test_hidden_and_visible_joints_count_alike():
     ]
 
 
+def test_below_zero_is_not_labelled():
+    visibility = np.array([-1, 0, 0.5, 2] + [1] * 13)
+    persons = read({**GOOD, "keypoints": figure_keypoints(visibility=visibility)})
+    assert persons.visible[0].tolist() == [0, 0, 0.5, 1] + [1] * 13
+
+
 def test_any_name_of_an_only_category():
     data = coco_file([GOOD], IMAGES, category=4, name="fly")
     assert len(read_coco(data, BODY)) == 1
@@ -84,7 +90,11 @@ def test_any_name_of_an_only_category():
         ({"keypoints": [None] * 51}, "annotation 1 has keypoints that are not finite"),
         ({"keypoints": ["x"] * 51}, "annotation 1 has keypoints that are not finite"),
         ({"area": None}, "annotations: entry 0 of the annotations has the area None, not a number"),
-        ({"image_id": [7]}, r"entry 0 of the annotations has the image_id \[7\], not an id"),
+        ({"image_id": [7]}, r"entry 0 of the annotations has the image_id \[7\], not a whole number"),
+        ({"image_id": "7"}, "entry 0 of the annotations has the image_id '7', not a whole number"),
+        ({"category_id": "1"}, "entry 0 of the annotations has the category_id '1', not a whole number"),
+        ({"keypoints": 5}, "annotation 1 has keypoints that are no list"),
+        ({"keypoints": {"nose": 1}}, "annotation 1 has .*keypoints"),
     ],
 )
 def test_what_cannot_be_trained_on_is_named(change, message):
@@ -108,6 +118,11 @@ def test_images_must_say_their_size_and_name():
         ({"images": [1]}, "not a COCO file: entry 0 of the images is 1"),
         ({"images": [{**IMAGES[0], "width": "9", "height": 9}]}, "entry 0 of the images has the width '9', not a number"),
         ({"categories": [{"name": "person"}]}, "each of its categories must have an id"),
+        (
+            {"images": [{**IMAGES[0], "id": "abc"}]},
+            "entry 0 of the images has the id 'abc', not a whole number",
+        ),
+        ({"categories": [{"id": "7", "name": "person"}]}, "entry 0 of the categories has the id '7', not a whole number"),
         ({"categories": {}}, "expected the lists 'images', 'annotations' and 'categories'"),
     ],
 )
@@ -160,7 +175,7 @@ def test_detections(tmp_path):
     for wrong, message in (
         ([{**rows[0], "image_id": 5}], "detection of image 5 belongs to image 5, which is not listed"),
         ([{**rows[0], "score": float("nan")}], "1 detections have a score that is not finite"),
-        ([{**rows[0], "image_id": [7]}], r"boxes\.json: entry 0 of the results has the image_id \[7\], not an id"),
+        ([{**rows[0], "image_id": "7"}], r"boxes\.json: entry 0 of the results has the image_id '7', not a whole number"),
         ([{**rows[0], "score": "high"}], "has the score 'high', not a number"),
         ({"boxes": rows}, "must be a list of"),
     ):

@@ -10,6 +10,7 @@ from gtpt.data.augment import AugmentConfig
 from gtpt.data.coco import read_coco
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
 from gtpt.data.images import FileStore
+from gtpt.evaluate.run import estimate
 from gtpt.geometry import invert_affine, transform_points
 
 from .figures import write_set, zipped
@@ -62,6 +63,41 @@ def test_collate_adds_the_official_targets(folder):
     assert batch["crop"].shape == (3, 64, 48, 3) and batch["target_x"].shape == (3, 17, 96)
     for key, expected in (("target_x", x), ("target_y", y), ("weight", weight)):
         np.testing.assert_array_equal(batch[key].numpy(), expected)
+
+
+@pytest.mark.parametrize(("cache", "decoded"), [(False, 4), (True, 2)])
+def test_people_of_one_image_decode_it_once(folder, monkeypatch, cache, decoded):
+    """In a row; with the cache in any order."""
+    crops, reads = make(folder, cache=cache), []
+    crops.persons = crops.persons.select(np.array([0, 0, 0, 1, 1, 0, 1]))
+    read = FileStore.read_image
+    monkeypatch.setattr(FileStore, "read_image", lambda self, name, **o: (reads.append(name), read(self, name, **o))[1])
+    for index in range(7):
+        crops[0, index]
+    assert len(reads) == decoded and len(crops._images) == (2 if cache else 1)
+
+
+def test_estimating_decodes_each_image_once(folder, monkeypatch):
+    """Also where a file lists its people in another order, as COCO does; estimates keep that order."""
+    crops, reads = make(folder), []
+    crops.augment = None
+    crops.persons = crops.persons.select(np.array([4, 0, 4, 1, 0, 4, 1]))
+    read = FileStore.read_image
+    monkeypatch.setattr(FileStore, "read_image", lambda self, name, **o: (reads.append(name), read(self, name, **o))[1])
+
+    def network(batch):
+        """Points at the column and row that the mean brightness of the crop tells."""
+        bright = batch.reshape(len(batch), -1).mean(axis=1)[:, None, None]
+        bins = np.arange(96)
+        return tuple(np.repeat(-((bins - bright / 4) ** 2), 17, axis=1).astype(np.float32) for _ in "xy")
+
+    found = estimate(network, crops, split=2, flip_test=False, batch_size=2)
+    assert reads == ["004.png", "000.png", "001.png"]
+    for row in range(7):
+        alone = CropDataset(crops.persons.select(np.array([row])), crops.stores, BODY, (48, 64))
+        expected = estimate(network, alone, split=2, flip_test=False)
+        np.testing.assert_array_equal(found.keypoints[row], expected.keypoints[0])
+        np.testing.assert_array_equal(found.raw_scores[row], expected.raw_scores[0])
 
 
 def test_loader_processes_change_nothing(folder):

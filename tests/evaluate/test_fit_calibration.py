@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gtpt.evaluate import expected_calibration_error, fit_isotonic, reliability
+from gtpt.data.coco import Persons
+from gtpt.evaluate import expected_calibration_error, fit_isotonic, judge, reliability
+from gtpt.evaluate.run import Estimates
 
 
 def sample(seed, count=40000):
@@ -31,6 +33,28 @@ def test_fit_makes_unseen_scores_reliable():
     after = expected_calibration_error(fit_isotonic(*sample(0))(raw), correct)
     assert before > 0.25
     assert after < 0.02
+
+
+def test_judged_are_the_labelled_keypoints_alone():
+    """Of two people with two keypoints each: one on the spot, one just within, one just beyond, one not labelled."""
+    sigmas, area = np.array([0.05, 0.1]), 1e4
+    reach = 2 * sigmas * np.sqrt(area * 2 * np.log(2))  # where the similarity is 0.5
+    truth = np.zeros((2, 2, 2))
+    points = truth.copy()
+    points[0, 1, 0], points[1, 0, 1] = 0.99 * reach[1], 1.01 * reach[0]
+    persons = Persons(
+        boxes=np.zeros((2, 4)),
+        keypoints=truth,
+        visible=np.array([[1, 1], [1, 0]], np.float32),
+        areas=np.full(2, area),
+        scores=np.ones(2),
+        image_ids=np.arange(2),
+        files=np.array(["a", "b"], dtype=object),
+        stores=np.zeros(2, np.int64),
+    )
+    raw, right = judge(Estimates(points, np.array([[0.1, 0.2], [0.3, 0.4]], np.float32)), persons, sigmas)
+    np.testing.assert_allclose(raw, [0.1, 0.2, 0.3])
+    assert right.tolist() == [True, True, False]
 
 
 def test_reliability_by_hand():

@@ -82,6 +82,15 @@ def test_failed_move_keeps_the_old_file(tmp_path, monkeypatch):
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["x"]
 
 
+def test_a_mistake_while_writing_is_not_taken_for_a_full_disk(tmp_path):
+    def write(temporary):
+        raise ValueError("not a number")
+
+    with pytest.raises(ValueError, match=r"^not a number$"):
+        replace_atomically(tmp_path / "x", write)
+    assert not os.listdir(tmp_path)
+
+
 def test_bad_files_are_named(net, tmp_path):
     path = tmp_path / "net.safetensors"
     save(net, path)
@@ -118,6 +127,10 @@ def test_header_and_tensors_must_belong_together(net, tmp_path):
     save_file(tensors, tmp_path / "newer.safetensors", metadata={"gtpt": json.dumps(header)})
     with pytest.raises(ValueError, match=r"another version of gtpt.*depth_of_tomorrow"):
         load(tmp_path / "newer.safetensors")
+    for text, message in (("{", "is not JSON"), ("[]", "is a list"), ("{}", "another version of gtpt: no 'config'")):
+        save_file(tensors, tmp_path / "foreign.safetensors", metadata={"gtpt": text})
+        with pytest.raises(ValueError, match=rf"foreign\.safetensors .*{message}"):
+            load(tmp_path / "foreign.safetensors")
 
 
 def test_a_network_without_skeleton_is_not_saved(tmp_path):

@@ -32,6 +32,11 @@ def test_round_trip_through_json(skeleton):
         ({"keep_rates": (1, 0.7, 0.3, 0.003)}, r"keeps 0 of 256 patches.*use a rate of 0\.004 or more"),
         ({"stem": "resnet"}, "plain.*pyramid.*resnet"),
         ({"dim": 100}, "multiple of heads=8"),
+        ({"heads": 0}, "heads must be at least 1, got 0"),
+        ({"dim": -8}, "dim must be at least 1, got -8"),
+        ({"mlp_ratio": 0}, "mlp_ratio must be at least 1, got 0"),
+        ({"patch": (0, 3)}, r"patch must be at least 1, got \(0, 3\)"),
+        ({"patch": (4, 5)}, "192x256.*multiples of 20 and 16"),
         ({"coarse_layers": 5}, "coarse_layers=5 must be even"),
         ({"coarse_layers": 2}, "coarse_layers=2 must be even and at least 4"),
         ({"group_layers": 3}, "group_layers=3 must be even"),
@@ -49,6 +54,15 @@ def test_b_needs_multiples_of_its_stride():
     assert make_config("gtpt-t", input_size=(180, 240)).grid == (15, 15)
     with pytest.raises(ValueError, match="multiples of 48 and 16"):
         make_config("gtpt-b", input_size=(180, 240))
+
+
+def test_an_input_size_fits_stem_and_patches():
+    """In B the stem divides by 16 and the patches by 4 times their sides: both must come out even."""
+    with pytest.raises(ValueError, match=r"192x256.*multiples of 48 and 48"):
+        make_config("gtpt-b", patch=(3, 3))
+    assert make_config("gtpt-b", patch=(3, 3), input_size=(192, 288)).grid == (24, 16)
+    assert make_config("gtpt-b", patch=(2, 2), input_size=(176, 208)).grid == (26, 22)
+    assert make_config("gtpt-t", patch=(3, 3), input_size=(180, 252)).grid == (21, 15)
 
 
 def test_fine_keypoints_need_room_beside_a_patch():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from gtpt.model import build, load_official, to_official_state
+from gtpt import Skeleton
+from gtpt.model import build, convert, load_official, save, to_official_state
 from gtpt.model.official import from_official_state, official_key
 
 pytestmark = pytest.mark.integration
@@ -99,6 +100,15 @@ def test_only_official_skeletons_can_be_written():
     net.skeleton = None
     with pytest.raises(ValueError, match=r"coco17.*not None"):
         to_official_state(net)
+
+
+def test_another_skeleton_is_not_converted(tmp_path):
+    """An error about the skeleton, not about the disk."""
+    bird = Skeleton.from_dict({"name": "bird", "keypoints": ["beak", "tail"]})
+    save(build("gtpt-t", bird, input_size=(48, 64)), tmp_path / "bird.safetensors")
+    with pytest.raises(ValueError, match=r"knows the skeletons \('coco17', 'coco_wholebody133'\), not 'bird': keep it"):
+        convert(tmp_path / "bird.safetensors", tmp_path / "bird.pth")
+    assert not (tmp_path / "bird.pth").exists()
 
 
 def test_what_does_not_fit_is_listed_with_the_nearest_variant(t_coco):

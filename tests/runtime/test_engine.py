@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 
 from gtpt.estimator import PoseEstimator
 from gtpt.runtime import open_engine
+from gtpt.runtime.engine import check_torch_device
 from gtpt.runtime.session import open_session
 from gtpt.weights import resolve
 
@@ -90,8 +94,76 @@ def test_foreign_files_are_refused(tmp_path: Path, files: dict[str, Path]) -> No
         open_engine(foreign)
     cut = tmp_path / "cut.onnx"
     cut.write_bytes(files["any"].read_bytes()[:5000])
-    with pytest.raises(ValueError, match=r"cut\.onnx"):
-        open_engine(cut)
+    for engine in ("onnxruntime", "openvino"):
+        if engine == "onnxruntime" or find_spec("openvino"):
+            expected = rf"cannot open .*cut\.onnx: expected a complete ONNX network that (?i:{engine})"
+            with pytest.raises(ValueError, match=expected):
+                open_engine(cut, engine)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda h: h["config"].update(depth_of_tomorrow=3), r"another version of gtpt: .*depth_of_tomorrow.*; update gtpt"),
+        (lambda h: h["config"].pop("groups"), "another version of gtpt: no 'groups'; update gtpt"),
+        (lambda h: h.pop("config"), "another version of gtpt: no 'config'"),
+        (lambda h: h.update(skeleton=[1]), "a skeleton must be a mapping"),
+        (lambda h: h["config"].update(stem="resnet"), "another version of gtpt: stem must be"),
+        (lambda h: h.update(calibration={"knots": [1]}), "the calibration in its header cannot be used: .*'knots'"),
+        (lambda h: h.update(calibration=[[1]]), "the calibration in its header cannot be used"),
+    ],
+)
+def test_headers_of_other_versions_are_refused_in_every_format(
+    files: dict[str, Path], tmp_path: Path, change: Callable, message: str
+) -> None:
+    import onnx
+    from safetensors.torch import load_file, save_file
+
+    from gtpt.export import read_header
+
+    header = read_header(files["any"])
+    change(header)
+    graph = onnx.load(files["any"])
+    next(entry for entry in graph.metadata_props if entry.key == "gtpt").value = json.dumps(header)
+    onnx.save(graph, tmp_path / "other.onnx")
+    save_file(load_file(files["torch"]), tmp_path / "other.safetensors", metadata={"gtpt": json.dumps(header)})
+    for name in ("other.onnx", "other.safetensors"):
+        with pytest.raises(ValueError, match=rf"{name}:? .*{message}"):
+            open_engine(tmp_path / name)
+    next(entry for entry in graph.metadata_props if entry.key == "gtpt").value = "{"
+    onnx.save(graph, tmp_path / "other.onnx")
+    with pytest.raises(ValueError, match=r"other\.onnx .*not JSON"):
+        open_engine(tmp_path / "other.onnx")
+
+
+def test_threads_are_checked_by_every_engine(files: dict[str, Path]) -> None:
+    for engine in ("onnxruntime", "openvino", "torch"):
+        for threads in (0, -1):
+            with pytest.raises(ValueError, match=f"threads must be at least 1.*got {threads}"):
+                PoseEstimator(files["torch" if engine == "torch" else "any"], engine=engine, threads=threads)
+
+
+def test_torch_devices(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """One check for estimating and measuring: what is there may be asked for, the rest is an error that lists it."""
+    from gtpt.evaluate import test as measure
+
+    def refused(device: str) -> None:
+        with pytest.raises(ValueError, match=f"no device '{device}' here, only {there}"):
+            open_engine(files["torch"], device=device)
+        with pytest.raises(ValueError, match=f"no device '{device}' here, only {there}"):
+            measure(files["torch"], "", "", device=device)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    there = r"\['cpu'\]; a GPU needs"
+    for device in ("cuda", "cuda:0", "gpu", "CPU"):
+        refused(device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    there = r"\['cpu', 'cuda', 'cuda:0', 'cuda:1'\]$"
+    for device in ("cuda:2", "cuda:x", "gpu"):
+        refused(device)
+    for device in ("cpu", "cuda", "cuda:1"):
+        check_torch_device(device)
 
 
 def test_engine_and_device_that_are_not_there(files: dict[str, Path]) -> None:

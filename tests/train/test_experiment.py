@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gtpt.train.config import Experiment, load_experiment
+from gtpt.data.augment import AugmentConfig
+from gtpt.train.config import DataConfig, Experiment, _keys_beside, load_experiment
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 
@@ -69,6 +70,35 @@ def test_mistakes_are_named(write, text, message):
     with pytest.raises(ValueError, match=message) as error:
         load_experiment(write(text))
     assert "mine.yaml" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("location", "known"),
+    [
+        (("x",), list(Experiment.model_fields)),
+        (("data", "x"), list(DataConfig.model_fields)),
+        (("data", "train", 0, "x"), ["annotations", "images"]),  # a tuple[Source, ...]
+        (("data", "val", "x"), ["annotations", "images"]),  # a Source | None
+        (("data", "augment", "x"), list(AugmentConfig.model_fields)),
+    ],
+)
+def test_keys_of_a_section(monkeypatch, location, known):
+    """Also in Python 3.10, where a tuple[...] passes for a class until `issubclass` looks at it."""
+    assert _keys_beside(location) == known
+    monkeypatch.setattr(
+        "gtpt.train.config.isinstance", lambda t, kind: isinstance(getattr(t, "__origin__", t), kind), raising=False
+    )
+    assert _keys_beside(location) == known
+
+
+@pytest.mark.parametrize(("given", "precision"), [("32", "32"), ("'32'", "32"), ("bf16", "bf16")])
+def test_precision_may_be_a_number(write, given, precision):
+    path = write(f"train: {{precision: {given}}}")
+    assert load_experiment(path).train.precision == precision
+    assert load_experiment(path, [f"train.precision={given}"]).train.precision == precision
+    for wrong in ("16", "true", "32.0"):
+        with pytest.raises(ValueError, match=r"train\.precision: .*'32' or 'bf16'"):
+            load_experiment(path, [f"train.precision={wrong}"])
 
 
 def test_all_mistakes_at_once(write):

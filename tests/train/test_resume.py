@@ -1,5 +1,6 @@
 """A run that was killed, anywhere and more than once, ends with the weights of one that was not: bit for bit."""
 
+import itertools
 import multiprocessing
 import os
 import random
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import gtpt.model.checkpoint
+from gtpt import load_skeleton
 from gtpt.model.checkpoint import read_header
 from gtpt.train.run import BEST, FINAL, LAST, train
 
@@ -188,7 +191,39 @@ def test_what_does_not_belong_to_the_run_is_refused(experiment):
     for change, message in (
         ("model.input_size=[96, 128]", "holds a run of another network.*set another `out=`"),
         ("train.optimizer=muon", r"holds a run of another optimizer \(adam, now muon\)"),
+        ("train.dense=0.002", r"holds a run of another train\.dense \(0, now above 0\); set another `out=`"),
         ("train.batch_size=7", r"made with 4 steps per epoch, these settings give 2: .*train\.init="),
     ):
         with pytest.raises(ValueError, match=message):
             train(experiment(change), progress=False)
+
+    (experiment().out / "config.yaml").unlink()
+    with pytest.raises(ValueError, match=r"another network, whose dense\.from_features\.bias, .* and 1 more differ: "):
+        train(experiment("train.dense=0.002"), progress=False)
+
+
+def test_a_skeleton_file_that_changed_is_refused(experiment, tmp_path):
+    """Unless the change concerns neither the weights nor what they stand for."""
+    file, body = tmp_path / "mine.yaml", load_skeleton("coco17").to_dict()
+    options = (f"model.skeleton={file}", "data.val=null", "train.epochs=1")
+
+    def run(**changes):
+        file.write_text(yaml.safe_dump({**body, **changes}, sort_keys=False))
+        os.utime(file, (next(times),) * 2)  # read again, also within the resolution of the clock
+        return train(experiment(*options), progress=False)
+
+    times = itertools.count(1)
+    run()
+    groups = body["groups"]
+    regrouped = {"head": groups["head"], "rest": {"keypoints": groups["arms"]["keypoints"] + groups["legs"]["keypoints"]}}
+    for change, message in (
+        ({"groups": regrouped}, "another skeleton, whose groups differ: resume with the settings"),
+        ({"groups": dict(reversed(groups.items()))}, "another skeleton, whose groups differ"),
+        (
+            {"keypoints": dict(reversed(body["keypoints"].items()))},
+            "another skeleton, whose keypoints, flip_pairs, groups differ",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(**change)
+    run(edges=[], keypoints=dict.fromkeys(body["keypoints"], 0.06))

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from gtpt.evaluate.run import evaluate_network
+from gtpt import PoseEstimator
+from gtpt.calibration import Calibration
+from gtpt.evaluate import fit_isotonic, judge
+from gtpt.evaluate.run import evaluate_network, run_evaluation
 from gtpt.model import build, load, save
 from gtpt.model.checkpoint import read_header
 from gtpt.train.module import PoseTraining
@@ -68,6 +71,16 @@ def test_two_passes_share_the_tokens(experiment):
     assert together.entire.item() == pytest.approx(alone["entire"], rel=1e-5)
     module.config = setup.train.model_copy(update={"guidance": 0.01})
     assert module.losses(batch).total > together.total
+
+
+@pytest.mark.parametrize("passes", ["pruned", "entire"])
+def test_a_single_pass_is_logged_under_its_name(experiment, passes):
+    setup = experiment(f"train.passes={passes}", "train.epochs=1", "train.log_every=1")
+    train(setup, progress=False)
+    header, *rows = (line.split(",") for line in (setup.out / "logs/run0/metrics.csv").read_text().splitlines())
+    assert [name for name in header if name.startswith("loss/")] == [f"loss/{passes}"]
+    part, total = header.index(f"loss/{passes}"), header.index("loss")
+    assert all(float(row[part]) == pytest.approx(float(row[total])) for row in rows)
 
 
 def test_dense_heads_learn_and_are_not_kept(experiment):
@@ -144,6 +157,28 @@ def test_validation_keeps_the_best(experiment):
     assert [line["epoch"] for line in lines] == [1, 2]  # the last epoch is always measured
     header = read_header(best)
     assert best.name == BEST and header["AP"] == max(line["AP"] for line in lines)
+
+
+def test_validation_calibrates_the_score(experiment, figures, tmp_path):
+    """The table is fitted to the people that were measured, kept with the weights, and does not move what they find."""
+    setup = experiment("train.validate_every=1", "train.epochs=1")
+    best = train(setup, progress=False)
+    table = read_header(best)["calibration"]
+    assert min(table["calibrated"]) >= 0 and max(table["calibrated"]) <= 1
+    estimator = PoseEstimator(best, engine="torch")
+    assert estimator.calibration == Calibration.from_dict(table)
+    assert read_header(best.with_name("final.safetensors"))["calibration"] == table  # of the same weights
+    _, persons, found = run_evaluation(load(best), figures / "annotations.json", figures / "images")
+    raw, right = judge(found, persons, estimator.skeleton.sigmas)
+    assert estimator.calibration == fit_isotonic(raw, right)
+    assert estimator.calibration(raw).mean() == pytest.approx(right.mean(), abs=0.01)
+
+    rows = [{"image_id": i, "category_id": 7, "bbox": [10, 10, 50, 80], "score": 0.5} for i in range(14)]
+    (tmp_path / "boxes.json").write_text(json.dumps(rows))
+    detected = experiment(
+        "train.validate_every=1", "train.epochs=1", f"data.boxes={tmp_path / 'boxes.json'}", f"out={tmp_path / 'boxes'}"
+    )
+    assert "calibration" not in read_header(train(detected, progress=False))  # whose box is whose is not known
 
 
 def test_what_cannot_work_is_said_before_work_starts(experiment, figures, tmp_path):

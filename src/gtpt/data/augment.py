@@ -24,7 +24,7 @@ class AugmentConfig(BaseModel):
         flip: chance to mirror.
         shift: crop centre moves by up to this share of the crop (ours; official 0).
         color: strength 0..1 of brightness, contrast, saturation and hue changes (ours; official 0).
-        cutout: chance to grey out a random rectangle (ours; official 0).
+        cutout: chance to fill a random rectangle with a random colour (ours; official 0).
         blur: chance to blur (ours; official 0).
     """
 

@@ -119,7 +119,7 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
     try:
         store = FileStore(source.images)
         data = read_json(source.annotations)
-        require_coco(data, report.annotations)
+        require_coco(data, report.annotations, numbered=True)
         category, images = person_category(data, report.annotations), index_images(data, report.annotations)
     except (OSError, ValueError) as error:  # nothing else can be looked at
         report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
@@ -222,6 +222,7 @@ def _check_joints(
 ) -> Iterator[Finding]:
     if joints[:, 2].min() < 0 or joints[:, 2].max() > 2:  # between 0 and 1 it is a weight: COCO-WholeBody has those
         detail = f"visibility from {joints[:, 2].min():g} to {joints[:, 2].max():g}, expected 0, 1 or 2"
+        detail += " (below 0 counts as not labelled)" if joints[:, 2].min() < 0 else ""
         yield Finding("wrong visibility", file, name, detail, "is used")
     labelled = joints[:, 2] > 0
     margin = FAR * box[2:].max()

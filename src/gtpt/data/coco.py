@@ -15,10 +15,16 @@ from gtpt.data.images import FileStore, read_json
 from gtpt.geometry import clean_boxes
 from gtpt.skeleton import Skeleton
 
-KINDS: dict[str, tuple[type, ...]] = {"an id": (Integral, str), "a number": (Real,), "a text": (str,)}
+KINDS: dict[str, tuple[type, ...]] = {
+    "an id": (Integral, str),  # boxes may belong to names; where ids become arrays or go into COCO's evaluation they cannot
+    "a whole number": (Integral,),
+    "a name": (Integral, str),
+    "a number": (Real,),
+    "a text": (str,),
+}
 FORM = {  # what the entries of COCO's lists hold, where they hold it; the values are keys of KINDS
     "images": {"id": "an id", "file_name": "a text", "width": "a number", "height": "a number"},
-    "annotations": {"id": "an id", "image_id": "an id", "category_id": "an id", "iscrowd": "a number", "area": "a number"},
+    "annotations": {"id": "a name", "image_id": "an id", "category_id": "an id", "iscrowd": "a number", "area": "a number"},
     "categories": {"id": "an id", "name": "a text"},
     "results": {"image_id": "an id", "category_id": "an id", "score": "a number"},
 }
@@ -34,7 +40,7 @@ class Persons:
     Attributes:
         boxes: (N, 4) float64 left, top, width, height.
         keypoints: (N, K, 2) float64; zeros for detections without ground truth.
-        visible: (N, K) float32, 1 where labelled (visibility 1 and 2 alike).
+        visible: (N, K) float32, 1 where labelled (visibility 1 and 2 alike), 0 where not (0 and below).
         areas: (N,) float64 segment areas of the annotations.
         scores: (N,) float64 box scores, 1 for ground truth.
         image_ids: (N,) int64.
@@ -82,7 +88,7 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
     """
     source = "annotations" if isinstance(annotations, Mapping) else str(annotations)
     data = annotations if isinstance(annotations, Mapping) else read_json(annotations)
-    require_coco(data, source)
+    require_coco(data, source, numbered=True)
     category = person_category(data, source)
     images = index_images(data, source)
     rows = [a for a in data["annotations"] if a.get("category_id") == category and is_person(a)]
@@ -93,7 +99,7 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
     persons = Persons(
         boxes=boxes,
         keypoints=joints[..., :2],
-        visible=np.minimum(joints[..., 2], 1).astype(np.float32),
+        visible=np.clip(joints[..., 2], 0, 1).astype(np.float32),
         areas=np.array([a["area"] for a in rows], dtype=np.float64),
         scores=np.ones(len(rows)),
         image_ids=np.array([a["image_id"] for a in rows], dtype=np.int64),
@@ -117,12 +123,12 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
     """
     source = "annotations" if isinstance(annotations, Mapping) else str(annotations)
     data = annotations if isinstance(annotations, Mapping) else read_json(annotations)
-    require_coco(data, source)
+    require_coco(data, source, numbered=True)
     images, category = index_images(data, source), person_category(data, source)
     rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(r, dict) and {"image_id", "bbox", "score"} <= set(r) for r in rows):
         raise ValueError(f'{path}: detections must be a list of {{"image_id", "category_id", "bbox", "score"}}')
-    check_form(rows, "results", str(path))
+    check_form(rows, "results", str(path), numbered=True)
     rows = [r for r in rows if r.get("category_id", category) == category]
     boxes = np.array([box_of(r, images, str(path)) for r in rows], dtype=np.float64).reshape(-1, 4)
     scores = np.array([r["score"] for r in rows], dtype=np.float64)
@@ -142,23 +148,29 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
     return persons.select(boxes[:, 2:].max(axis=1) > 0)
 
 
-def require_coco(data: Any, source: str) -> None:
-    """ValueError unless this has the three lists of a COCO file, with entries of the usual types."""
+def require_coco(data: Any, source: str, *, numbered: bool = False) -> None:
+    """ValueError unless this has the three lists of a COCO file, with entries of the usual types; see `check_form`."""
     if not isinstance(data, Mapping) or not all(isinstance(data.get(name), list) for name in LISTS):
         raise ValueError(f"{source} is not a COCO file: expected the lists 'images', 'annotations' and 'categories'")
     for name in LISTS:
-        check_form(data[name], name, source)
+        check_form(data[name], name, source, numbered=numbered)
     for name in ("images", "categories"):
         if not all("id" in entry for entry in data[name]):
             raise ValueError(f"{source}: each of its {name} must have an id")
 
 
-def check_form(entries: Sequence[Any], name: str, source: str) -> None:
-    """ValueError that names the first entry which is no mapping or whose values do not fit `FORM[name]`."""
+def check_form(entries: Sequence[Any], name: str, source: str, *, numbered: bool = False) -> None:
+    """ValueError that names the first entry which is no mapping or whose values do not fit `FORM[name]`.
+
+    Args:
+        entries, name, source: a list of a COCO file, its key in `FORM`, and the file.
+        numbered: ids of images and categories must be whole numbers, no texts.
+    """
+    form = {key: "a whole number" if numbered and kind == "an id" else kind for key, kind in FORM[name].items()}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
             raise ValueError(f"{source} is not a COCO file: entry {number} of the {name} is {entry!r:.40}")
-        for key, kind in FORM[name].items():
+        for key, kind in form.items():
             if key in entry and not isinstance(entry[key], KINDS[kind]):
                 raise ValueError(f"{source}: entry {number} of the {name} has the {key} {entry[key]!r:.40}, not {kind}")
 
@@ -212,13 +224,17 @@ def box_of(entry: Mapping[str, Any], images: Mapping[int, Any], source: str) -> 
 
 def is_box(box: Any) -> bool:
     """Whether these are four finite numbers."""
-    return isinstance(box, list) and len(box) == 4 and all(isinstance(v, (int, float)) and math.isfinite(v) for v in box)
+    values = box if isinstance(box, (list, tuple, np.ndarray)) else ()
+    return len(values) == 4 and all(isinstance(v, Real) and math.isfinite(v) for v in values)
 
 
 def joint_list(annotation: Mapping[str, Any], skeleton: Skeleton, source: str) -> np.ndarray:
     """(K, 3) x, y, visibility of an annotation, its whole-body lists joined if the skeleton has them."""
     lists = WHOLEBODY_LISTS if "foot_kpts" in annotation and len(skeleton) > 17 else WHOLEBODY_LISTS[:1]
-    joined = [v for name in lists for v in annotation.get(name) or ()]
+    try:
+        joined = [v for name in lists for v in annotation.get(name) or ()]
+    except TypeError:
+        raise ValueError(f"{source}: {_title(annotation)} has keypoints that are no list x, y, visibility, ...") from None
     if len(joined) != 3 * len(skeleton):
         raise ValueError(
             f"{source}: {_title(annotation)} has {len(joined) / 3:g} keypoints, {skeleton.name} has {len(skeleton)}"

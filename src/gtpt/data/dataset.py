@@ -33,7 +33,9 @@ class CropDataset:
         input_size: width, height of the crop.
         augment: None for test-time crops.
         seed: of all randomness.
-        cache: keep decoded images in memory; for data sets of small crops (16,000 of them take about 2 GB).
+        cache: keep decoded images in memory; for data sets of small crops (16,000 of them take about 2 GB, in each loader
+            process that has read them all). Without it only the last image is kept: people of one image read in a row
+            decode it once.
     """
 
     persons: Persons
@@ -43,7 +45,7 @@ class CropDataset:
     augment: AugmentConfig | None = None
     seed: int = 42
     cache: bool = False
-    _images: dict[tuple[int, str], np.ndarray] = field(default_factory=dict, repr=False)
+    _images: dict[tuple[int, str], np.ndarray] = field(default_factory=dict, repr=False, init=False)
 
     def __len__(self) -> int:
         return len(self.persons)
@@ -72,8 +74,9 @@ class CropDataset:
         if key in self._images:
             return self._images[key]
         image = self.stores[key[0]].read_image(key[1], ignore_orientation=True)
-        if self.cache:
-            self._images[key] = image
+        if not self.cache:
+            self._images.clear()
+        self._images[key] = image
         return image
 
 

@@ -1,6 +1,6 @@
 """Measuring: OKS, COCO and COCO-WholeBody figures, PCK, calibration. NumPy only, COCO figures with `gtpt[eval]`."""
 
-from gtpt.evaluate.calibration import Reliability, expected_calibration_error, fit_isotonic, reliability
+from gtpt.evaluate.calibration import Reliability, expected_calibration_error, fit_isotonic, judge, reliability
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.oks import keypoint_similarity, oks, oks_nms, rescore
@@ -16,6 +16,7 @@ __all__ = [
     "evaluate_coco",
     "expected_calibration_error",
     "fit_isotonic",
+    "judge",
     "keypoint_similarity",
     "official_results",
     "oks",

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gtpt.calibration import Calibration
+from gtpt.evaluate.oks import keypoint_similarity
+
+if TYPE_CHECKING:
+    from gtpt.data.coco import Persons
+    from gtpt.evaluate.run import Estimates
+
+RIGHT = 0.5  # similarity of a keypoint above which it counts as right
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +85,24 @@ def fit_isotonic(raw: np.ndarray, correct: np.ndarray, bins: int = 64) -> Calibr
         blocks.append(block)
     count, raw_sum, correct_sum = np.array(blocks).T
     return Calibration(tuple(raw_sum / count), tuple(correct_sum / count))
+
+
+def judge(found: Estimates, persons: Persons, sigmas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What a table is fitted to: raw scores of the labelled keypoints of people, and whether each is right.
+
+    Right is a keypoint similarity above 0.5.
+
+    Args:
+        found: estimates of `persons`, from their ground-truth boxes.
+        persons: with ground truth.
+        sigmas: (K,) `Skeleton.sigmas`.
+
+    Returns:
+        (M,) float32 and (M,) bool for `fit_isotonic`, `reliability` and `expected_calibration_error`.
+    """
+    right = keypoint_similarity(found.keypoints, persons.keypoints, persons.areas, sigmas) > RIGHT
+    labelled = persons.visible > 0
+    return found.raw_scores[labelled], right[labelled]
 
 
 def _pairs(scores: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,14 +7,16 @@ score of the person.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from gtpt._extras import require
-from gtpt.data.coco import WHOLEBODY_LISTS, check_form, require_coco
+from gtpt.data.coco import WHOLEBODY_LISTS, check_form, is_box, require_coco
 from gtpt.data.images import read_json
 from gtpt.evaluate.report import METRICS, UNDEFINED, Protocol, Report
 from gtpt.skeleton import Skeleton
@@ -129,7 +131,7 @@ def _images(truth: Mapping[str, Any], image_ids: Iterable[int] | None) -> set[in
 def _keypoints(entries: Sequence[Entry], skeleton: Skeleton, kind: str) -> np.ndarray:
     """(N, K, 3) float64: x, y and visibility or score."""
     count = len(skeleton)
-    flat = [_flat(entry, 3 * count) for entry in entries]
+    flat = [_flat(entry, 3 * count, f"{kind} {entry.get('id', number)}") for number, entry in enumerate(entries)]
     for number, (entry, values) in enumerate(zip(entries, flat, strict=True)):
         if len(values) != 3 * count:
             raise ValueError(
@@ -145,15 +147,19 @@ def _keypoints(entries: Sequence[Entry], skeleton: Skeleton, kind: str) -> np.nd
     return points
 
 
-def _flat(entry: Entry, length: int) -> Sequence[float]:
-    body = entry["keypoints"]
+def _flat(entry: Entry, length: int, name: str) -> Sequence[float]:
+    lists = [entry.get(key) for key in WHOLEBODY_LISTS]
+    for key, values in zip(WHOLEBODY_LISTS, lists, strict=True):
+        if not isinstance(values, (list, tuple, np.ndarray, NoneType)):
+            raise ValueError(f"{name} has the {key} {values!r:.40}, not a list of numbers x, y, visibility or score, ...")
+    body = lists[0]
     if body is not None and len(body) == length:
         return body
-    return [value for name in WHOLEBODY_LISTS for value in entry.get(name) or ()]
+    return [value for values in lists if values is not None for value in values]
 
 
 def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
-    require_coco(truth, "the ground truth")
+    require_coco(truth, "the ground truth", numbered=True)
     needed = {"image_id", "category_id", "area", "bbox", "keypoints"}
     images, categories = ({entry["id"] for entry in truth[key]} for key in ("images", "categories"))
     for number, person in enumerate(truth["annotations"]):
@@ -164,8 +170,15 @@ def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
             raise ValueError(
                 f"{name}: image {person['image_id']} or category {person['category_id']} is not listed in the file"
             )
+        if not is_box(person["bbox"]):
+            raise ValueError(f"{name} has the box {person['bbox']!r:.40}, not left, top, width, height")
+        if not math.isfinite(person["area"]):
+            raise ValueError(f"{name} has the area {person['area']}, not a finite number of pixels")
     for category in truth["categories"]:
-        names = tuple(category.get("keypoints", ()))
+        names = category.get("keypoints", ())
+        if not isinstance(names, (list, tuple)):
+            raise ValueError(f"category {category.get('name')!r} has the keypoints {names!r:.40}, not a list of names")
+        names = tuple(names)
         if names != skeleton.keypoints[: len(names)]:  # COCO-WholeBody lists the body's names only
             raise ValueError(
                 f"category {category.get('name')!r} has the keypoints {list(names)}, which are not those of skeleton "
@@ -176,7 +189,7 @@ def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
 def _check_results(results: Any, images: set[int], categories: Sequence[Entry]) -> None:
     if not isinstance(results, Sequence):
         raise ValueError(f"COCO results are a list with one entry per person, got {type(results).__name__}")
-    check_form(results, "results", "COCO results")
+    check_form(results, "results", "COCO results", numbered=True)
     for number, result in enumerate(results):
         if lacking := sorted({"image_id", "category_id", "keypoints", "score"} - set(result)):
             raise ValueError(f"result {number} has no {lacking}")

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gtpt import codec
-from gtpt._extras import require
 from gtpt.data.coco import Persons, open_stores, person_category, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import read_json
@@ -18,6 +17,7 @@ from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
 from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
 from gtpt.runtime import open_engine
+from gtpt.runtime.engine import check_torch_device
 from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -54,11 +54,13 @@ def estimate(
         batch_size: crops per call of `network`.
         progress: wraps the iterable of batches, e.g. a progress bar.
     """
-    batches = [range(i, min(i + batch_size, len(dataset))) for i in range(0, len(dataset), batch_size)]
+    _, first, image = np.unique(dataset.persons.image_ids, return_index=True, return_inverse=True)
+    order = np.argsort(first[image], kind="stable")  # image by image, so that each is decoded once
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
     joints = len(dataset.skeleton)
     keypoints, scores = np.zeros((len(dataset), joints, 2), np.float32), np.zeros((len(dataset), joints), np.float32)
     for batch in progress(batches):
-        items = [dataset[0, i] for i in batch]
+        items = [dataset[0, int(i)] for i in batch]
         crops, affine = np.stack([i["crop"] for i in items]), np.stack([i["affine"] for i in items])
         logits = network(crops)
         if flip_test:
@@ -121,7 +123,7 @@ def test(
         branch: of an authors' file, "ema" or "live".
         flip: average with the mirrored crops.
         entire: without pruning.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda" or "cuda:1"; one that is not there is an error.
         engine, precision: of an exported file, see `gtpt.runtime.open_engine`.
 
     Raises:
@@ -141,15 +143,21 @@ def test(
 
 
 def _load(path: Path, branch: str, device: str) -> GTPT:
-    torch = require("torch", "torch")
+    check_torch_device(device)
     from gtpt.model import load, load_official
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda, but PyTorch sees no GPU")
     if path.suffix == ".ckpt":
         raise ValueError(f"{path} is for resuming a training; measure best.safetensors or final.safetensors beside it")
     official = path.suffix in (".pth", ".pt")
     return (load_official(path, branch) if official else load(path)).to(device)  # type: ignore[arg-type]
+
+
+class Evaluation(NamedTuple):
+    """The figures, and what they come from: the persons and their estimates, row for row."""
+
+    report: Report
+    persons: Persons
+    found: Estimates
 
 
 def evaluate_network(
@@ -173,6 +181,22 @@ def evaluate_network(
         flip_test, batch_size, progress: see `estimate`.
         keep_rates: see `GTPT.forward`; "entire" for the unpruned pass.
     """
+    settings: dict[str, Any] = {"flip_test": flip_test, "batch_size": batch_size, "progress": progress}
+    return run_evaluation(net, annotations, images, boxes=boxes, keep_rates=keep_rates, **settings).report
+
+
+def run_evaluation(
+    net: GTPT,
+    annotations: str | Path,
+    images: str | Path,
+    *,
+    boxes: str | Path | None = None,
+    flip_test: bool = True,
+    keep_rates: Sequence[float] | str | None = None,
+    batch_size: int = 64,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Evaluation:
+    """As `evaluate_network`, with the estimates behind the figures."""
     if net.skeleton is None:
         raise ValueError("this network has no skeleton; set net.skeleton")
     return _evaluate(
@@ -216,7 +240,7 @@ def evaluate_engine(
         label=type(engine).__name__,
         batch_size=engine.batch or batch_size,
         progress=progress,
-    )
+    ).report
 
 
 def _evaluate(
@@ -231,7 +255,7 @@ def _evaluate(
     label: str,
     batch_size: int,
     progress: Callable[[Iterable], Iterable],
-) -> Report:
+) -> Evaluation:
     truth = read_json(annotations)
     dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
     found = estimate(
@@ -250,7 +274,7 @@ def _evaluate(
         flip_test=flip_test,
         input_size=config.input_size,
     )
-    return evaluate_coco(truth, results, skeleton, protocol=protocol)
+    return Evaluation(evaluate_coco(truth, results, skeleton, protocol=protocol), dataset.persons, found)
 
 
 def evaluation_set(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from gtpt.model.config import GTPTConfig, make_config
+from gtpt.model.config import decode_header, make_config, parse_header
 from gtpt.model.network import GTPT
 from gtpt.skeleton import Skeleton, load_skeleton
 
@@ -58,12 +58,7 @@ def load(path: str | Path) -> GTPT:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    header = read_header(path)
-    try:
-        config = GTPTConfig.from_dict(header["config"])
-    except (TypeError, KeyError) as error:
-        raise ValueError(f"{path} has a header of another version of gtpt: {error}; update gtpt") from error
-    model = GTPT(config, Skeleton.from_dict(header["skeleton"], str(path)))
+    model = GTPT(*parse_header(read_header(path), str(path)))
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
@@ -88,15 +83,17 @@ def read_header(path: str | Path) -> dict[str, Any]:
         ) from error
     if HEADER not in metadata:
         raise ValueError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
-    return json.loads(metadata[HEADER])
+    return decode_header(metadata[HEADER], str(path))
 
 
 def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a temporary file in the same folder, then move it over `path` in one step.
 
     Raises:
-        OSError: no space, no permission; what was at `path` is untouched.
+        OSError: no space, no permission; what was at `path` is untouched. Other errors of `write` pass as they are.
     """
+    from safetensors import SafetensorError
+
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -107,8 +104,8 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except Exception as error:
-        free = shutil.disk_usage(path.parent).free  # PyTorch does not say that the disk is full
+    except (OSError, RuntimeError, SafetensorError) as error:  # PyTorch and safetensors do not raise an OSError
+        free = shutil.disk_usage(path.parent).free  # nor say that the disk is full
         raise OSError(
             f"could not write {path}: {error}; an older file there is as it was ({free / 1e6:.0f} MB are free)"
         ) from error

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -61,6 +63,10 @@ class GTPTConfig:
     def __post_init__(self) -> None:
         if self.stem not in ("plain", "pyramid"):
             raise ValueError(f"stem must be 'plain' or 'pyramid', got {self.stem!r}")
+        widths = ("stem_channels", "dim", "heads", "mlp_ratio")
+        for what, value in (*((name, getattr(self, name)) for name in widths), *(("patch", side) for side in self.patch)):
+            if value < 1:
+                raise ValueError(f"{what} must be at least 1, got {getattr(self, what)}")
         if self.dim % self.heads or self.dim % 4:
             raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}, and of 4 for sines and cosines")
         for what, depth, least in (("coarse_layers", self.coarse_layers, 4), ("group_layers", self.group_layers, 2)):
@@ -73,7 +79,8 @@ class GTPTConfig:
             raise ValueError(f"simcc_split must be positive, got {self.simcc_split}")
         width, height = self.input_size
         rows, columns = self.patch
-        step = (48, 16) if self.stem == "pyramid" else (4 * columns, 4 * rows)
+        stride = 16 if self.stem == "pyramid" else 4
+        step = math.lcm(stride, 4 * columns), math.lcm(stride, 4 * rows)
         if width % step[0] or height % step[1] or min(width, height) <= 0:
             raise ValueError(f"input size {width}x{height} (width x height) must be multiples of {step[0]} and {step[1]}")
         self.check_keep_rates(self.keep_rates)
@@ -155,4 +162,25 @@ def make_config(name: str, skeleton: str | Skeleton = "coco17", **changes: Any) 
     return GTPTConfig(**{"name": name, "groups": groups, "keep_rates": keep_rates, **SIZES[name], **changes})
 
 
-__all__ = ["ENTIRE", "SIZES", "GTPTConfig", "make_config", "replace"]
+def decode_header(text: str, source: str) -> dict[str, Any]:
+    """The JSON in the header of a weights file; ValueError names the file if it is none."""
+    try:
+        header = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{source} was not written by gtpt: its header is not JSON: {error}") from error
+    if not isinstance(header, dict):
+        raise ValueError(f"{source} was not written by gtpt: its header is a {type(header).__name__}, not a mapping")
+    return header
+
+
+def parse_header(header: Mapping[str, Any], source: str) -> tuple[GTPTConfig, Skeleton]:
+    """What a weights file says about its network; ValueError names the file if this version cannot make it."""
+    try:
+        config, skeleton = GTPTConfig.from_dict(header["config"]), header["skeleton"]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{source} has a header of another version of gtpt: {what}; update gtpt") from error
+    return config, Skeleton.from_dict(skeleton, source)
+
+
+__all__ = ["ENTIRE", "SIZES", "GTPTConfig", "decode_header", "make_config", "parse_header"]

@@ -175,7 +175,7 @@ def to_official_state(live: GTPT, ema: GTPT | None = None) -> dict[str, Tensor]:
     """
     if live.skeleton is None or live.skeleton.name not in SKELETONS:
         name = live.skeleton.name if live.skeleton else None
-        raise ValueError(f"the official code knows the skeletons {SKELETONS}, not {name!r}")
+        raise ValueError(f"the official code knows the skeletons {SKELETONS}, not {name!r}: keep it as *.safetensors")
     patches = live.config.num_patches
     mask = torch.zeros(1, live.config.heads, 3, patches + 6, patches + 18, dtype=torch.bool)
     mask[:, :, 0, 0, :] = True  # the padding slot's query
@@ -200,7 +200,8 @@ def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> G
         The network that was written.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, another kind of file, or tensors of another network.
+        FileNotFoundError, ValueError: no such file, another kind of file, tensors of another network, or a skeleton that
+            the authors' code does not have.
     """
     source, target = Path(source), Path(target)
     if {source.suffix, target.suffix} - {".safetensors", ".pth", ".pt"}:
@@ -209,5 +210,6 @@ def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> G
     if target.suffix == ".safetensors":
         save(model, target)
     else:
-        replace_atomically(target, lambda path: torch.save(to_official_state(model), path))
+        state = to_official_state(model)
+        replace_atomically(target, lambda path: torch.save(state, path))
     return model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,8 +14,8 @@ import numpy as np
 
 from gtpt._extras import require
 from gtpt.calibration import Calibration
-from gtpt.model.config import GTPTConfig
-from gtpt.runtime.session import available_cores, open_session
+from gtpt.model.config import GTPTConfig, decode_header, parse_header
+from gtpt.runtime.session import available_cores, open_session, unreadable
 from gtpt.skeleton import Skeleton
 
 EngineName = Literal["onnxruntime", "openvino", "torch"]
@@ -46,14 +45,14 @@ class NetworkInfo:
 
     @classmethod
     def from_header(cls, header: dict[str, Any], source: str) -> NetworkInfo:
+        """ValueError, with the name of the file, for a header that this version cannot read."""
         known = ("config", "skeleton", "calibration")
-        table = header.get("calibration")
-        return cls(
-            GTPTConfig.from_dict(header["config"]),
-            Skeleton.from_dict(header["skeleton"], source),
-            Calibration.from_dict(table) if table else None,
-            {k: v for k, v in header.items() if k not in known},
-        )
+        config, skeleton = parse_header(header, source)
+        try:
+            calibration = Calibration.from_dict(header["calibration"]) if header.get("calibration") else None
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{source}: the calibration in its header cannot be used: {error}") from error
+        return cls(config, skeleton, calibration, {k: v for k, v in header.items() if k not in known})
 
 
 class Engine(Protocol):
@@ -104,12 +103,16 @@ class OpenVinoEngine:
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
-        core, name = require("openvino", "openvino").Core(), device.upper()
+        openvino = require("openvino", "openvino")
+        core, name = openvino.Core(), device.upper()
         if name not in {d.split(".")[0] for d in core.available_devices}:
             raise ValueError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
         if precision == "bfloat16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
             raise ValueError(f"this {device} has no bfloat16 instructions: use precision='float32'")
-        network = core.read_model(path)
+        try:
+            network = core.read_model(path)
+        except RuntimeError as error:
+            raise unreadable(str(path), f"OpenVINO {openvino.__version__}", error) from error
         info = {"gtpt": network.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(network) else {}
         self.info = read_metadata(info, path)
         shape = network.inputs[0].partial_shape
@@ -133,8 +136,7 @@ class TorchEngine:
         torch = require("torch", "torch")
         from gtpt.model import load, load_official
 
-        if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
-            raise ValueError(f"PyTorch has no device {device!r} here; use cpu, or install a build of torch for it")
+        check_torch_device(device)
         if threads is not None:
             torch.set_num_threads(threads)
         if path.suffix == ".safetensors":
@@ -173,13 +175,15 @@ def open_engine(
         path: *.onnx, *.safetensors, or an authors' *.pth.
         engine: "onnxruntime", "openvino" or "torch"; None takes the first that reads this kind of file.
         device: "cpu", "cuda", ...; one that is not there is an error, never a silent CPU.
-        threads: of the CPU, None for the engine's own choice.
+        threads: of the CPU, at least 1; None for the engine's own choice.
         precision: of the arithmetic: "float32", or "bfloat16" in OpenVINO on a CPU that has instructions for it.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: no file, an engine that does not read it or is not installed, or a
-            device or precision that is not there.
+            device, number of threads or precision that is not there.
     """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be at least 1, or None for the engine's own choice, got {threads}")
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
@@ -204,13 +208,23 @@ def read_metadata(metadata: dict[str, str], path: Path) -> NetworkInfo:
     """Header of an exported file; ValueError if it is not one that the estimator can run."""
     if "gtpt" not in metadata:
         raise ValueError(f"{path} is no GTPT network: expected an ONNX file written by `gtpt export`")
-    header = json.loads(metadata["gtpt"])
+    header = decode_header(metadata["gtpt"], str(path))
     if (header.get("input"), header.get("output")) != ("uint8", "simcc"):
         raise ValueError(
             f"{path} takes {header.get('input')} crops and gives {header.get('output')}; the estimator runs files that "
             f"take uint8 crops and give simcc logits: export it without --float-input and --decode"
         )
     return NetworkInfo.from_header(header, str(path))
+
+
+def check_torch_device(device: str) -> None:
+    """ValueError with the devices that are there, unless PyTorch has this one."""
+    torch = require("torch", "torch")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if device not in there:
+        fix = "" if count else "; a GPU needs its driver and a CUDA build of torch"
+        raise ValueError(f"PyTorch has no device {device!r} here, only {there}{fix}")
 
 
 def _fixed_batch(dimension: Any) -> int | None:

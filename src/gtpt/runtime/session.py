@@ -50,13 +50,18 @@ def open_session(
         session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers)
     except Exception as error:  # onnxruntime's errors have no common base class
         name = "the ONNX data" if isinstance(model, bytes) else str(model)
-        raise ValueError(
-            f"cannot open {name}: expected a complete ONNX network that onnxruntime {onnxruntime.__version__} can run; "
-            f"it says: {str(error).strip() or type(error).__name__}"
-        ) from error
+        raise unreadable(name, f"onnxruntime {onnxruntime.__version__}", error) from error
     if wanted not in session.get_providers():  # listed, but its libraries did not load
         raise _no_device(device, session.get_providers())
     return session
+
+
+def unreadable(name: str, engine: str, error: Exception) -> ValueError:
+    """What is said of a file that no network comes from, whichever engine opens it."""
+    return ValueError(
+        f"cannot open {name}: expected a complete ONNX network that {engine} can run; "
+        f"it says: {str(error).strip() or type(error).__name__}"
+    )
 
 
 def available_cores() -> int:

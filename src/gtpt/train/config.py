@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from gtpt.codec import SIGMA
 from gtpt.data.augment import AugmentConfig
@@ -49,7 +49,7 @@ class DataConfig(_Strict):
         train: data sets, concatenated.
         val: data set of the figures.
         boxes: detector results for `val` (COCO results form); None: its ground-truth boxes.
-        cache: keep decoded training images in memory (for small crops).
+        cache: keep decoded training images in memory (for small crops); each loader process has a copy of what it read.
         workers: loader processes per training process.
         augment: training-time variation.
     """
@@ -60,6 +60,11 @@ class DataConfig(_Strict):
     cache: bool = False
     workers: int = Field(default=2, ge=0)
     augment: AugmentConfig = AugmentConfig()
+
+
+def _as_text(value: Any) -> Any:
+    """In YAML, and so on the command line, 32 is a number."""
+    return str(value) if type(value) is int else value
 
 
 class TrainConfig(_Strict):
@@ -83,7 +88,7 @@ class TrainConfig(_Strict):
         milestones: epochs, for "steps".
         warmup_steps: linear start of the learning rate.
         ema: "official" (momentum from 0.996 to 1 on a half cosine) or a constant momentum in (0, 1).
-        precision: "32" or "bf16" (autocast).
+        precision: "32" (also as a number) or "bf16" (autocast).
         init: checkpoint to start from; what fits is taken over, also from 17 to 133 keypoints or another input size.
         seed: of weights, order and augmentation.
         accelerator, devices: "auto", "cpu" or "gpu", and how many.
@@ -107,7 +112,7 @@ class TrainConfig(_Strict):
     milestones: tuple[int, ...] = (200, 260)
     warmup_steps: int = Field(default=0, ge=0)
     ema: Literal["official"] | Annotated[float, Field(gt=0, lt=1)] = "official"
-    precision: Literal["32", "bf16"] = "32"
+    precision: Annotated[Literal["32", "bf16"], BeforeValidator(_as_text)] = "32"
     init: Path | None = None
     seed: int = Field(default=42, ge=0)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -185,5 +190,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
     section: Any = Experiment
     for part in location[:-1]:
         kind = section.model_fields[part].annotation if isinstance(part, str) else section
-        section = next(t for t in (kind, *get_args(kind)) if isinstance(t, type) and issubclass(t, BaseModel))
+        # In Python 3.10 tuple[int, ...] is an instance of type, and issubclass refuses it.
+        plain = (t for t in (kind, *get_args(kind)) if get_origin(t) is None and isinstance(t, type))
+        section = next(t for t in plain if issubclass(t, BaseModel))
     return list(section.model_fields)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import lightning
@@ -59,14 +60,31 @@ class PoseTraining(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["steps_per_epoch"] = len(self._epoch_batches())
+        checkpoint["skeleton"] = self._meaning()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse what would go on with other weights than it has, or with the same for something else."""
+        again = "resume with the settings it was made with, or start a new `out` with train.init=.../best.safetensors"
+        if (before := checkpoint.get("skeleton", self._meaning())) != self._meaning():
+            odd = [key for key, value in self._meaning().items() if before.get(key) != value]
+            raise ValueError(f"the checkpoint was made with another skeleton, whose {', '.join(odd)} differ: {again}")
+        mine, theirs = ({k: tuple(v.shape) for k, v in s.items()} for s in (self.state_dict(), checkpoint["state_dict"]))
+        if odd := sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)):
+            some = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
+            raise ValueError(f"the checkpoint was made with another network, whose {some} differ: {again}")
         now = len(self._epoch_batches())
         if (before := checkpoint.get("steps_per_epoch", now)) != now:
             raise ValueError(
                 f"the checkpoint was made with {before} steps per epoch, these settings give {now}: resume with the same "
                 f"data, train.batch_size and train.devices, or start a new `out` with train.init=.../best.safetensors"
             )
+
+    def _meaning(self) -> dict[str, Any]:
+        """What the outputs of the network stand for; sigmas and edges may be mended during a run."""
+        skeleton = self.net.skeleton
+        assert skeleton is not None
+        groups = [asdict(group) for group in skeleton.groups]  # a list: their order counts
+        return {"keypoints": skeleton.keypoints, "flip_pairs": skeleton.flip_pairs, "groups": groups}
 
     def on_train_epoch_end(self) -> None:
         assert self.batches is not None
@@ -75,7 +93,8 @@ class PoseTraining(lightning.LightningModule):
     def training_step(self, batch: dict[str, torch.Tensor], _index: int) -> torch.Tensor:
         loss = self.losses(batch)
         self.log("loss", loss.total.detach() * 1000, prog_bar=True)  # KL per bin is small: shown in thousandths
-        self.log_dict({f"loss/{k}": v.detach() * 1000 for k, v in loss._asdict().items() if k != "total"})
+        parts = ("entire", "pruned", "distill") if self.config.passes == "both" else (self.config.passes,)
+        self.log_dict({f"loss/{part}": getattr(loss, part).detach() * 1000 for part in parts})
         self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
         return loss.total
 
@@ -90,6 +109,8 @@ class PoseTraining(lightning.LightningModule):
         logits = [(p.x.float(), p.y.float()) for p in passes]
         targets = (batch["target_x"], batch["target_y"])
         loss = global_perceived_loss(logits[0], logits[1] if len(logits) > 1 else None, targets, batch["weight"])
+        if self.config.passes == "entire":
+            loss = loss._replace(entire=loss.pruned, pruned=loss.entire)  # a single pass stands where the pruned one does
         total = loss.total
         if self.config.guidance:
             total = total + self.config.guidance * sum(self._guidance(p, batch) for p in passes)
