@@ -111,7 +111,7 @@ def write_files(net: GTPT, stem: str, extra: dict[str, Any]) -> dict[str, Path]:
     folder.mkdir(exist_ok=True)
     files = {"onnx": folder / f"{stem}.onnx", "safetensors": folder / f"{stem}.safetensors"}
     export_onnx(net, files["onnx"], precision="float16", extra=extra)
-    half = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in net.state_dict().items()}
+    half = {k: v.half() if v.is_floating_point() and v.numel() >= 1024 else v for k, v in net.state_dict().items()}
     header = json.dumps({"config": net.config.to_dict(), "skeleton": net.skeleton.to_dict(), **extra})
     replace_atomically(files["safetensors"], lambda path: save_file(half, path, metadata={HEADER: header}))
     return files
