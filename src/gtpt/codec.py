@@ -85,7 +85,8 @@ def fuse_flip(
     bins = x.shape[-1]
     shift = bins - 1 - (round(bins / split) - 1) * split  # split - 1, and what the number of bins was rounded by
     whole = math.floor(shift)
-    left, right = (x[..., np.clip(np.arange(bins) + at, 0, bins - 1)] for at in (whole, whole + 1))
+    moved = x[..., np.clip(np.arange(bins) + whole, 0, bins - 1)]
     if rest := shift - whole:
-        left = left + (right - left) * np.float32(rest)
-    return (original[0] + left) * 0.5, (original[1] + y) * 0.5
+        following = x[..., np.clip(np.arange(bins) + whole + 1, 0, bins - 1)]
+        moved = moved + (following - moved) * np.float32(rest)
+    return (original[0] + moved) * 0.5, (original[1] + y) * 0.5
