@@ -140,22 +140,18 @@ class PoseEstimator:
         matrices = self._matrices(check_boxes(boxes, image, "image"))
         matrices = matrices * enlarge
         matrices[..., 2] += (enlarge - 1) / 2  # the centre of the first pixel moves
-        width, height = (side * enlarge for side in self.input_size)
-        crops = np.zeros((len(matrices), height, width, 3), np.uint8)
-        for matrix, out in zip(matrices, crops, strict=True):
-            crop(image, matrix, (width, height), out)
-        return crops, matrices
+        return self._cut([image] * len(matrices), matrices, len(matrices), enlarge), matrices
 
     def _matrices(self, boxes: np.ndarray) -> np.ndarray:
         centers, sizes = boxes_to_crops(xyxy_to_xywh(boxes), self.input_size[0] / self.input_size[1])
         return affine_matrices(centers, sizes, self.input_size)
 
-    def _cut(self, pictures: Sequence[np.ndarray], matrices: np.ndarray, batch: int) -> np.ndarray:
+    def _cut(self, pictures: Sequence[np.ndarray], matrices: np.ndarray, batch: int, enlarge: int = 1) -> np.ndarray:
         """One uint8 batch of crops; places that are left over, for a network with a fixed batch, stay black."""
-        width, height = self.input_size
+        width, height = (side * enlarge for side in self.input_size)
         crops = np.zeros((batch, height, width, 3), np.uint8)
         for picture, matrix, out in zip(pictures, matrices, crops, strict=False):
-            crop(picture, matrix, self.input_size, out)
+            crop(picture, matrix, (width, height), out)
         return crops
 
     def _batches(self, count: int) -> Iterator[slice]:

@@ -97,15 +97,15 @@ def export(
     for package in ("torch", "onnx"):
         require(package, "export")
     from gtpt.data.crops import load_crops
-    from gtpt.model import load, load_official
     from gtpt.model.checkpoint import read_header
+    from gtpt.model.official import OFFICIAL_SUFFIXES, load_any
     from gtpt.weights import resolve
 
     if Path(out).suffix != ".onnx":
         raise ValueError(f"the file to write must be called *.onnx, got {str(out)!r}")
     path = resolve(weights, format="safetensors", task="pose")
-    official = path.suffix in (".pth", ".pt")
-    model = load_official(path) if official else load(path)
+    official = path.suffix in OFFICIAL_SUFFIXES
+    model = load_any(path)
     assert model.skeleton is not None
     size = model.config.input_size
     out = Path(out)

@@ -144,12 +144,11 @@ def test(
 
 def _load(path: Path, branch: str, device: str) -> GTPT:
     check_torch_device(device)
-    from gtpt.model import load, load_official
+    from gtpt.model.official import load_any
 
     if path.suffix == ".ckpt":
         raise ValueError(f"{path} is for resuming a training; measure best.safetensors or final.safetensors beside it")
-    official = path.suffix in (".pth", ".pt")
-    return (load_official(path, branch) if official else load(path)).to(device)  # type: ignore[arg-type]
+    return load_any(path, branch).to(device)  # type: ignore[arg-type]
 
 
 class Evaluation(NamedTuple):

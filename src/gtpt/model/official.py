@@ -25,6 +25,7 @@ from gtpt.skeleton import load_skeleton
 
 Branch = Literal["ema", "live"]
 PREFIX = {"ema": "ema_", "live": ""}
+OFFICIAL_SUFFIXES = (".pth", ".pt")
 SKELETONS = ("coco17", "coco_wholebody133")
 
 # Ours -> theirs; the first rule that matches the start of the remaining key is applied, then the next rules to the rest.
@@ -189,6 +190,11 @@ def to_official_state(live: GTPT, ema: GTPT | None = None) -> dict[str, Tensor]:
     return state
 
 
+def load_any(path: str | Path, branch: Branch = "ema") -> GTPT:
+    """A network from ours (*.safetensors) or, by its suffix, from a file of the authors (*.pth, *.pt: its `branch`)."""
+    return load_official(path, branch) if Path(path).suffix in OFFICIAL_SUFFIXES else load(path)
+
+
 def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> GTPT:
     """Rewrite a checkpoint from the authors' form to ours or back; the same as `gtpt convert`.
 
@@ -204,9 +210,9 @@ def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> G
             the authors' code does not have.
     """
     source, target = Path(source), Path(target)
-    if {source.suffix, target.suffix} - {".safetensors", ".pth", ".pt"}:
+    if {source.suffix, target.suffix} - {".safetensors", *OFFICIAL_SUFFIXES}:
         raise ValueError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
-    model = load(source) if source.suffix == ".safetensors" else load_official(source, branch)
+    model = load_any(source, branch)
     if target.suffix == ".safetensors":
         save(model, target)
     else:

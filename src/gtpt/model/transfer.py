@@ -7,9 +7,8 @@ from pathlib import Path
 
 import torch
 
-from gtpt.model.checkpoint import load
 from gtpt.model.network import GTPT
-from gtpt.model.official import load_official
+from gtpt.model.official import load_any
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ def start_from(model: GTPT, checkpoint: str | Path) -> Transfer:
     Raises:
         ValueError: nothing fits, since the widths differ; `model` is as it was.
     """
-    source = load_official(checkpoint) if Path(checkpoint).suffix in (".pth", ".pt") else load(checkpoint)
+    source = load_any(checkpoint)
     if source.config.dim != model.config.dim:
         raise ValueError(f"{checkpoint} is a {source.config.name}, which a {model.config.name} cannot start from")
     state, theirs = model.state_dict(), source.state_dict()
