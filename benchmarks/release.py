@@ -28,7 +28,7 @@ from gtpt.evaluate import expected_calibration_error, fit_isotonic, judge, pck, 
 from gtpt.evaluate.run import Estimates, estimate, evaluate_network, torch_network
 from gtpt.export import export_onnx, verify_onnx
 from gtpt.model import GTPT, load
-from gtpt.model.checkpoint import HEADER, read_header, replace_atomically
+from gtpt.model.checkpoint import HEADER, extra_facts, replace_atomically
 
 WEIGHTS = Path(__file__).parents[1] / "src/gtpt/weights"
 PROGRESS = ("AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR")
@@ -44,8 +44,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     net = load(args.checkpoint)
     figures, calibration = measure(net, args.data, args.out)
-    header = {k: v for k, v in read_header(args.checkpoint).items() if k not in ("config", "skeleton")}
-    extra = {**header, "calibration": calibration.to_dict()}
+    extra = {**extra_facts(args.checkpoint), "calibration": calibration.to_dict()}
     files = write_files(net, args.name.replace("-", "_"), extra)
     crops = load_crops(args.data, net.skeleton, net.config.input_size, 256)
     figures["half precision, ONNX"] = str(verify_onnx(files["onnx"], net, crops, bound_px=0.05))
@@ -60,7 +59,7 @@ def measure(net: GTPT, data: Path, out: Path) -> tuple[dict[str, Any], Calibrati
     annotations, figures = data / "annotations.json", {}
     runs = {"pruned, flip test": (True, None), "pruned": (False, None), "entire": (False, "entire")}
     for name, (flip, rates) in runs.items():
-        report = evaluate_network(net, annotations, data, flip_test=flip, keep_rates=rates)
+        report = evaluate_network(net, annotations, data, flip_test=flip, keep_rates=rates).report
         figures[name] = {k: round(report.figures["body"][k], 4) for k in PROGRESS}
     persons = read_coco(annotations, net.skeleton)
     dataset = CropDataset(persons, open_stores([data]), net.skeleton, net.config.input_size)
@@ -84,25 +83,22 @@ def measure(net: GTPT, data: Path, out: Path) -> tuple[dict[str, Any], Calibrati
 
 def draw_reliability(raw: np.ndarray, calibrated: np.ndarray, correct: np.ndarray, path: Path) -> None:
     """Reliability diagram before and after: share of right keypoints over the score."""
-    import cv2
+    from matplotlib.figure import Figure
 
-    side, pad = 420, 60
-    canvas = np.full((side + 2 * pad, 2 * side + 3 * pad, 3), 255, np.uint8)
-    for number, (title, scores) in enumerate((("raw score", raw), ("calibrated score", calibrated))):
-        left, bins = pad + number * (side + pad), reliability(scores, correct, 15)
-        cv2.rectangle(canvas, (left, pad), (left + side, pad + side), (60, 60, 60), 1)
-        cv2.line(canvas, (left, pad + side), (left + side, pad), (170, 170, 170), 1, cv2.LINE_AA)
-        for low, high, count, accuracy in zip(bins.edges, bins.edges[1:], bins.counts, bins.accuracy, strict=False):
-            if count:
-                top = pad + side - round(float(accuracy) * side)
-                corners = (left + round(low * side) + 2, top), (left + round(high * side) - 2, pad + side)
-                cv2.rectangle(canvas, *corners, (178, 114, 0), -1)
-        cv2.putText(canvas, title, (left, pad - 16), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (30, 30, 30), 1, cv2.LINE_AA)
-        cv2.putText(
-            canvas, "score 0..1, height: share that is right", (left, pad + side + 30), cv2.FONT_HERSHEY_SIMPLEX, 0.5,
-            (90, 90, 90), 1, cv2.LINE_AA,
-        )  # fmt: skip
-    cv2.imwrite(str(path), canvas)
+    figure = Figure(figsize=(10, 5), dpi=100, layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    zoomed = axes[0].inset_axes((0.33, 0.12, 0.62, 0.5))  # the raw scores all lie in the first bar or two
+    panels = (axes[0], "raw score", raw, 1), (axes[1], "calibrated score", calibrated, 1), (zoomed, "", raw, raw.max())
+    for ax, title, scores, top in panels:
+        bins = reliability(scores / top, correct, 15)
+        ax.bar(bins.edges[:-1] * top, bins.accuracy, top / 15 * 0.92, align="edge", color="#0072b2")
+        ax.plot([0, 1], [0, 1], color="0.6", linewidth=1, zorder=0)
+        ax.set(xlim=(0, top), ylim=(0, 1), title=title)
+    for ax in axes:
+        ax.set(aspect="equal", xlabel="score")
+    axes[0].set_ylabel("share of keypoints that are right")
+    zoomed.set_title("the same, enlarged", fontsize="medium")
+    figure.savefig(path)
 
 
 def write_files(net: GTPT, stem: str, extra: dict[str, Any]) -> dict[str, Path]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gtpt import Skeleton
-from gtpt.model import build, load, save
+from gtpt.model import build, convert, load, save
 from gtpt.model.checkpoint import read_header, replace_atomically
 
 CUSTOM = Skeleton.from_dict(
@@ -43,6 +43,12 @@ def test_round_trip_is_bit_for_bit(net, tmp_path):
     crops = torch.randn(1, 3, 96, 72)
     with torch.inference_mode():
         assert all(torch.equal(a, b) for a, b in zip(net.eval()(crops), again(crops), strict=True))
+
+
+def test_converting_ours_keeps_what_its_header_says(net, tmp_path):
+    save(net, tmp_path / "a.safetensors", {"calibration": {"knots": [0.1, 0.2]}, "AP": 0.5})
+    convert(tmp_path / "a.safetensors", tmp_path / "b.safetensors")
+    assert read_header(tmp_path / "b.safetensors") == read_header(tmp_path / "a.safetensors")
 
 
 def test_readable_by_others_as_the_umask_says(net, tmp_path):

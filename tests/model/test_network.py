@@ -68,6 +68,18 @@ def test_wrong_images_are_refused():
             net(wrong)
 
 
+@pytest.mark.parametrize("rates", [[], 0.5, "all", (1, 1)])
+def test_other_keep_rates_are_refused(rates):
+    net = build("gtpt-t", input_size=(48, 64), keep_rates=(1,) * 4)
+    with pytest.raises(ValueError, match="keep_rates must be four numbers"):
+        net(torch.zeros(1, 3, 64, 48), keep_rates=rates)
+
+
+def test_bytes_are_refused():
+    with pytest.raises(ValueError, match=r"floating point and normalised, got torch.uint8; see gtpt.model.normalize"):
+        build("gtpt-t", input_size=(48, 64), keep_rates=(1,) * 4)(torch.zeros(1, 3, 64, 48, dtype=torch.uint8))
+
+
 def test_keep_rates_can_be_chosen_per_call():
     net = lively(build("gtpt-t", input_size=SMALL))
     crops = images(1, SMALL)

@@ -111,6 +111,17 @@ def test_another_skeleton_is_not_converted(tmp_path):
     assert not (tmp_path / "bird.pth").exists()
 
 
+def test_another_configuration_is_not_converted(tmp_path):
+    """Their code would read it with its own bins and keep rates: silently another network."""
+    with pytest.raises(ValueError, match=r"no gtpt-t with simcc_split=.* \(official 2.0\): keep it as \*.safetensors"):
+        convert("gtpt-t-coco17", tmp_path / "bundled.pth")
+    rates = build("gtpt-t", keep_rates=(1, 1, 0.5, 0.2))
+    with pytest.raises(
+        ValueError, match=r"no gtpt-t with keep_rates=\(1, 1, 0.5, 0.2\) \(official \(1.0, 0.7, 0.3, 0.1\)\)"
+    ):
+        to_official_state(rates)
+
+
 def test_what_does_not_fit_is_listed_with_the_nearest_variant(t_coco):
     bad = dict(t_coco)
     del bad["ema_features.human_token"]

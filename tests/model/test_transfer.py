@@ -59,7 +59,9 @@ def test_tokens_go_by_name_not_by_place(tmp_path):
     new = build("gtpt-t", skeleton("new", ["c", "d", "a"], ["z", "x"]), input_size=(48, 64), keep_rates=(1,) * 4)
     fresh = {k: v.clone() for k, v in new.state_dict().items()}
     save(old, tmp_path / "old.safetensors")
-    start_from(new, tmp_path / "old.safetensors")
+    transfer = start_from(new, tmp_path / "old.safetensors")
+    assert {"keypoint_token[c]", "keypoint_token[a]", "fine_keypoint_token[x]", "part_token"} <= set(transfer.taken)
+    assert transfer.fresh == ("keypoint_token[d]", "fine_keypoint_token[z]")
     assert torch.equal(new.keypoint_token[0, 0], old.keypoint_token[0, 2])  # c
     assert torch.equal(new.keypoint_token[0, 1], fresh["keypoint_token"][0, 1])  # d is new
     assert torch.equal(new.keypoint_token[0, 2], old.keypoint_token[0, 0])  # a
@@ -75,3 +77,8 @@ def test_another_width_is_refused_and_nothing_changes(tmp_path):
     with pytest.raises(ValueError, match="is a gtpt-t, which a gtpt-s cannot start from"):
         start_from(net, tmp_path / "t.safetensors")
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_from_a_registered_name():
+    transfer = start_from(build("gtpt-t"), "gtpt-t-coco17")
+    assert transfer.fresh == ("pos_embedding",)  # the bundled network has another grid

@@ -14,7 +14,7 @@ import torch
 from gtpt import PoseEstimator
 from gtpt.calibration import Calibration
 from gtpt.evaluate import fit_isotonic, judge
-from gtpt.evaluate.run import evaluate_network, run_evaluation
+from gtpt.evaluate.run import evaluate_network
 from gtpt.model import build, load, save
 from gtpt.model.checkpoint import read_header
 from gtpt.train.module import PoseTraining
@@ -168,7 +168,7 @@ def test_validation_calibrates_the_score(experiment, figures, tmp_path):
     estimator = PoseEstimator(best, engine="torch")
     assert estimator.calibration == Calibration.from_dict(table)
     assert read_header(best.with_name("final.safetensors"))["calibration"] == table  # of the same weights
-    _, persons, found = run_evaluation(load(best), figures / "annotations.json", figures / "images")
+    _, persons, found = evaluate_network(load(best), figures / "annotations.json", figures / "images")
     raw, right = judge(found, persons, estimator.skeleton.sigmas)
     assert estimator.calibration == fit_isotonic(raw, right)
     assert estimator.calibration(raw).mean() == pytest.approx(right.mean(), abs=0.01)
@@ -249,5 +249,5 @@ def test_learns_real_people_by_heart(experiment, real_crops):
     header, *rows = (line.split(",") for line in (final.parent / "logs/run0/metrics.csv").read_text().splitlines())
     losses = [float(row[header.index("loss")]) for row in rows if row[header.index("loss")]]
     assert len(losses) == 100 and losses[-1] < 0.4 * losses[0]
-    report = evaluate_network(load(final), real_crops["annotations"], real_crops["images"], flip_test=False)
+    report = evaluate_network(load(final), real_crops["annotations"], real_crops["images"], flip_test=False).report
     assert report.ap > 0.85

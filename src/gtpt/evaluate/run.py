@@ -16,14 +16,13 @@ from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
 from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
-from gtpt.runtime import open_engine
+from gtpt.runtime import Engine, open_engine
 from gtpt.runtime.engine import check_torch_device
 from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from gtpt.model.config import GTPTConfig
     from gtpt.model.network import GTPT
-    from gtpt.runtime import Engine
 
 Crops2SimCC = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -131,15 +130,27 @@ def test(
     """
     from gtpt.weights import resolve
 
-    path, data = resolve(checkpoint, format="safetensors", task="pose"), (annotations, images)
-    settings: dict[str, Any] = {"boxes": boxes, "flip_test": flip, "batch_size": batch_size, "progress": progress}
+    path = resolve(checkpoint, format="safetensors", task="pose")
+    network: GTPT | Engine
     if path.suffix == ".onnx":
         if entire:
             raise ValueError("--entire needs a network in PyTorch: an exported file always prunes")
-        return evaluate_engine(open_engine(path, engine, device=device, precision=precision), *data, **settings)
-    if engine or precision != "float32":
+        network = open_engine(path, engine, device=device, precision=precision)
+    elif engine or precision != "float32":
         raise ValueError(f"--engine and --precision are for exported *.onnx files, not {path.name}")
-    return evaluate_network(_load(path, branch, device), *data, keep_rates="entire" if entire else None, **settings)
+    else:
+        network = _load(path, branch, device)
+    rates = "entire" if entire else None
+    return evaluate_network(
+        network,
+        annotations,
+        images,
+        boxes=boxes,
+        flip_test=flip,
+        keep_rates=rates,
+        batch_size=batch_size,
+        progress=progress,
+    ).report
 
 
 def _load(path: Path, branch: str, device: str) -> GTPT:
@@ -160,7 +171,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate_network(
-    net: GTPT,
+    network: GTPT | Engine,
     annotations: str | Path,
     images: str | Path,
     *,
@@ -169,100 +180,30 @@ def evaluate_network(
     keep_rates: Sequence[float] | str | None = None,
     batch_size: int = 64,
     progress: Callable[[Iterable], Iterable] = iter,
-) -> Report:
-    """COCO figures of a network (official protocol: rescoring, OKS NMS, flip test).
+) -> Evaluation:
+    """COCO figures of a network by the official protocol: rescoring, OKS NMS, flip test.
 
     Args:
-        net: with its skeleton.
+        network: a module with its skeleton, or an exported file as its engine runs it (what a precision costs in AP).
         annotations: COCO ground truth, a file or a member of a zip.
         images: folder or zip of the images.
         boxes: detections in COCO results form; None uses the ground-truth boxes.
-        flip_test, batch_size, progress: see `estimate`.
-        keep_rates: see `GTPT.forward`; "entire" for the unpruned pass.
+        flip_test, progress: see `estimate`.
+        keep_rates: of a module, see `GTPT.forward`; "entire" for the unpruned pass.
+        batch_size: crops at once; an engine of a fixed batch size is filled up to its own.
+
+    Raises:
+        ValueError: a module without a skeleton, or keep rates for an exported file.
     """
-    settings: dict[str, Any] = {"flip_test": flip_test, "batch_size": batch_size, "progress": progress}
-    return run_evaluation(net, annotations, images, boxes=boxes, keep_rates=keep_rates, **settings).report
-
-
-def run_evaluation(
-    net: GTPT,
-    annotations: str | Path,
-    images: str | Path,
-    *,
-    boxes: str | Path | None = None,
-    flip_test: bool = True,
-    keep_rates: Sequence[float] | str | None = None,
-    batch_size: int = 64,
-    progress: Callable[[Iterable], Iterable] = iter,
-) -> Evaluation:
-    """As `evaluate_network`, with the estimates behind the figures."""
-    if net.skeleton is None:
-        raise ValueError("this network has no skeleton; set net.skeleton")
-    return _evaluate(
-        torch_network(net, keep_rates),
-        net.config,
-        net.skeleton,
-        annotations,
-        images,
-        boxes=boxes,
-        flip_test=flip_test,
-        label=f"keep rates {keep_rates or net.config.keep_rates}",
-        batch_size=batch_size,
-        progress=progress,
-    )
-
-
-def evaluate_engine(
-    engine: Engine,
-    annotations: str | Path,
-    images: str | Path,
-    *,
-    boxes: str | Path | None = None,
-    flip_test: bool = True,
-    batch_size: int = 64,
-    progress: Callable[[Iterable], Iterable] = iter,
-) -> Report:
-    """The same for an exported file as its engine runs it: what a precision or an engine costs in AP.
-
-    Args:
-        engine: of `gtpt.runtime.open_engine`; a fixed batch size is filled up.
-        others: see `evaluate_network`.
-    """
-    return _evaluate(
-        engine_network(engine),
-        engine.info.config,
-        engine.info.skeleton,
-        annotations,
-        images,
-        boxes=boxes,
-        flip_test=flip_test,
-        label=type(engine).__name__,
-        batch_size=engine.batch or batch_size,
-        progress=progress,
-    ).report
-
-
-def _evaluate(
-    network: Crops2SimCC,
-    config: GTPTConfig,
-    skeleton: Skeleton,
-    annotations: str | Path,
-    images: str | Path,
-    *,
-    boxes: str | Path | None,
-    flip_test: bool,
-    label: str,
-    batch_size: int,
-    progress: Callable[[Iterable], Iterable],
-) -> Evaluation:
+    crops2simcc, config, skeleton, label = _subject(network, keep_rates)
     truth = read_json(annotations)
     dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
     found = estimate(
-        network,
+        crops2simcc,
         dataset,
         split=config.simcc_split,
         flip_test=flip_test,
-        batch_size=batch_size,
+        batch_size=getattr(network, "batch", None) or batch_size,
         progress=progress,
     )
     category = person_category(truth, str(annotations))
@@ -274,6 +215,20 @@ def _evaluate(
         input_size=config.input_size,
     )
     return Evaluation(evaluate_coco(truth, results, skeleton, protocol=protocol), dataset.persons, found)
+
+
+def _subject(
+    network: GTPT | Engine, keep_rates: Sequence[float] | str | None
+) -> tuple[Crops2SimCC, GTPTConfig, Skeleton, str]:
+    """What is measured as a function, its configuration and skeleton, and a label for the report."""
+    if isinstance(network, Engine):
+        if keep_rates is not None:
+            raise ValueError("the keep rates of an exported file are fixed: measure its *.safetensors to change them")
+        return engine_network(network), network.info.config, network.info.skeleton, type(network).__name__
+    if network.skeleton is None:
+        raise ValueError("this network has no skeleton; set net.skeleton")
+    label = f"keep rates {keep_rates or network.config.keep_rates}"
+    return torch_network(network, keep_rates), network.config, network.skeleton, label
 
 
 def evaluation_set(

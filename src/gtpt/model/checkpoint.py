@@ -86,6 +86,11 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return decode_header(metadata[HEADER], str(path))
 
 
+def extra_facts(path: str | Path) -> dict[str, Any]:
+    """What the header says beside configuration and skeleton: the `extra` of `save`."""
+    return {key: value for key, value in read_header(path).items() if key not in ("config", "skeleton")}
+
+
 def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a temporary file in the same folder, then move it over `path` in one step.
 

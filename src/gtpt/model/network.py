@@ -198,6 +198,8 @@ class GTPT(nn.Module):
                 f"images must be (B, 3, {height}, {width}) for this network, got {tuple(images.shape)}; "
                 f"another size needs a network built with input_size=(width, height)"
             )
+        if not images.is_floating_point():
+            raise ValueError(f"images must be floating point and normalised, got {images.dtype}; see gtpt.model.normalize")
         return self.patch_norm(self.stem(images))
 
     def tokenize(self, features: Tensor) -> Tensor:
@@ -209,11 +211,7 @@ class GTPT(nn.Module):
 
     def encode(self, image: Tensor, keep_rates: Sequence[float] | str | None = None) -> Encoded:
         """Everything after the tokenizer: visual tokens (B, N, D) to logits."""
-        if isinstance(keep_rates, str) and keep_rates != "entire":
-            raise ValueError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
-        rates = ENTIRE if isinstance(keep_rates, str) else tuple(keep_rates or self.config.keep_rates)
-        self.config.check_keep_rates(rates)
-        counts = self.config.keep_counts(rates)
+        counts = self.config.keep_counts(self._rates(keep_rates))
         kept: dict[str, list[Tensor]] = {}
         person, logits = self._encode_coarse(image, counts[:2], kept)
         streams = self._split_groups(person, logits, counts[2], kept)
@@ -223,6 +221,17 @@ class GTPT(nn.Module):
         fine = [side[:, len(g.keypoints) :] for side, g in zip(sides, self.config.groups, strict=True)]
         keypoints = torch.cat(coarse + fine, dim=1)[:, self.output_order]  # (B, K, D)
         return Encoded(self.head_x(keypoints), self.head_y(keypoints), kept, logits, person.ids, person.image)
+
+    def _rates(self, keep_rates: Sequence[float] | str | None) -> tuple[float, ...]:
+        """The four keep rates that are meant, checked."""
+        if keep_rates is None:
+            return self.config.keep_rates
+        if keep_rates == "entire":
+            return ENTIRE
+        if isinstance(keep_rates, str) or not isinstance(keep_rates, Sequence):
+            raise ValueError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
+        self.config.check_keep_rates(tuple(keep_rates))
+        return tuple(keep_rates)
 
     def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict) -> tuple[Stream, Tensor]:
         """Section 3.2: the human token finds the person, then part and keypoint tokens take its place.

@@ -18,10 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtpt.model.checkpoint import load, replace_atomically, save
+from gtpt.model.checkpoint import extra_facts, load, replace_atomically, save
 from gtpt.model.config import SIZES, GTPTConfig, make_config
 from gtpt.model.network import GTPT
 from gtpt.skeleton import load_skeleton
+from gtpt.weights import resolve
 
 Branch = Literal["ema", "live"]
 PREFIX = {"ema": "ema_", "live": ""}
@@ -172,11 +173,15 @@ def to_official_state(live: GTPT, ema: GTPT | None = None) -> dict[str, Tensor]:
         ema: its averaged copy; `live` again if there is none.
 
     Raises:
-        ValueError: a skeleton that the authors' code does not have.
+        ValueError: a skeleton or a configuration that the authors' code does not have.
     """
     if live.skeleton is None or live.skeleton.name not in SKELETONS:
         name = live.skeleton.name if live.skeleton else None
         raise ValueError(f"the official code knows the skeletons {SKELETONS}, not {name!r}: keep it as *.safetensors")
+    theirs = make_config(live.config.name, live.skeleton, input_size=live.config.input_size)
+    if changed := [f for f, value in vars(theirs).items() if getattr(live.config, f) != value]:
+        shown = ", ".join(f"{f}={getattr(live.config, f)!r} (official {getattr(theirs, f)!r})" for f in changed)
+        raise ValueError(f"the official code has no {live.config.name} with {shown}: keep it as *.safetensors")
     patches = live.config.num_patches
     mask = torch.zeros(1, live.config.heads, 3, patches + 6, patches + 18, dtype=torch.bool)
     mask[:, :, 0, 0, :] = True  # the padding slot's query
@@ -191,30 +196,33 @@ def to_official_state(live: GTPT, ema: GTPT | None = None) -> dict[str, Tensor]:
 
 
 def load_any(path: str | Path, branch: Branch = "ema") -> GTPT:
-    """A network from ours (*.safetensors) or, by its suffix, from a file of the authors (*.pth, *.pt: its `branch`)."""
-    return load_official(path, branch) if Path(path).suffix in OFFICIAL_SUFFIXES else load(path)
+    """A network from ours (*.safetensors or a registered name) or an authors' file (*.pth, *.pt: its `branch`)."""
+    path = resolve(path, format="safetensors", task="pose")
+    return load_official(path, branch) if path.suffix in OFFICIAL_SUFFIXES else load(path)
 
 
 def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> GTPT:
     """Rewrite a checkpoint from the authors' form to ours or back; the same as `gtpt convert`.
 
     Args:
-        source, target: *.pth or *.pt (theirs), *.safetensors (ours). In theirs, both branches get the same weights.
+        source: *.pth or *.pt (theirs), *.safetensors (ours) or a registered name.
+        target: *.pth, *.pt or *.safetensors. In theirs both branches get the same weights; ours keeps what else the header
+            of ours says, such as the calibration.
         branch: which weights of an authors' file to take.
 
     Returns:
         The network that was written.
 
     Raises:
-        FileNotFoundError, ValueError: no such file, another kind of file, tensors of another network, or a skeleton that
-            the authors' code does not have.
+        FileNotFoundError, ValueError: no such file, another kind of file, tensors of another network, or a skeleton or
+            configuration that the authors' code does not have.
     """
-    source, target = Path(source), Path(target)
+    source, target = resolve(source, format="safetensors", task="pose"), Path(target)
     if {source.suffix, target.suffix} - {".safetensors", *OFFICIAL_SUFFIXES}:
         raise ValueError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
     model = load_any(source, branch)
     if target.suffix == ".safetensors":
-        save(model, target)
+        save(model, target, {} if source.suffix in OFFICIAL_SUFFIXES else extra_facts(source))
     else:
         state = to_official_state(model)
         replace_atomically(target, lambda path: torch.save(state, path))

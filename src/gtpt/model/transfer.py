@@ -13,14 +13,19 @@ from gtpt.model.official import load_any
 
 @dataclass(frozen=True)
 class Transfer:
-    """Names of state-dict entries of the new network: taken over, and left at their random start."""
+    """What of the new network was taken over, and what was left at its random start.
+
+    State-dict entries by name; where some tokens of an entry were taken and others not, each by the name of its keypoint
+    or part: "keypoint_token[left_eye]".
+    """
 
     taken: tuple[str, ...]
     fresh: tuple[str, ...]
 
     def __str__(self) -> str:
         fresh = ", ".join(self.fresh) if self.fresh else "nothing"
-        return f"took over {len(self.taken)} of {len(self.taken) + len(self.fresh)} tensors; left fresh: {fresh}"
+        count = len(self.taken) + len(self.fresh)
+        return f"took over {len(self.taken)} of {count} tensors and tokens; left fresh: {fresh}"
 
 
 @torch.no_grad()
@@ -31,7 +36,7 @@ def start_from(model: GTPT, checkpoint: str | Path) -> Transfer:
 
     Args:
         model: changed in place.
-        checkpoint: ours (*.safetensors) or an authors' *.pth (its ema branch).
+        checkpoint: ours (*.safetensors or a registered name) or an authors' *.pth (its ema branch).
 
     Raises:
         ValueError: nothing fits, since the widths differ; `model` is as it was.
@@ -41,16 +46,24 @@ def start_from(model: GTPT, checkpoint: str | Path) -> Transfer:
         raise ValueError(f"{checkpoint} is a {source.config.name}, which a {model.config.name} cannot start from")
     state, theirs = model.state_dict(), source.state_dict()
     names, their_names = _token_names(model), _token_names(source)
-    fitting = [k for k, v in theirs.items() if k in state and state[k].shape == v.shape and k not in names]
-    for key in fitting:
-        state[key].copy_(theirs[key])
-    for key in names.keys() & their_names.keys():
-        rows = [(i, their_names[key].index(name)) for i, name in enumerate(names[key]) if name in their_names[key]]
-        if rows:
-            mine, other = map(list, zip(*rows, strict=True))
-            state[key][:, mine] = theirs[key][:, other]
-            fitting.append(key)
-    return Transfer(tuple(fitting), tuple(k for k in state if k not in fitting))
+    taken, fresh = [], []
+    for key, value in state.items():
+        if key in names:
+            known = their_names.get(key, [])
+            found = [name for name in names[key] if name in known]
+            for name in found:
+                value[:, names[key].index(name)] = theirs[key][:, known.index(name)]
+            if 0 < len(found) < len(names[key]):
+                taken += [f"{key}[{name}]" for name in found]
+                fresh += [f"{key}[{name}]" for name in names[key] if name not in known]
+            else:
+                (taken if found else fresh).append(key)
+        elif key in theirs and value.shape == theirs[key].shape:
+            value.copy_(theirs[key])
+            taken.append(key)
+        else:
+            fresh.append(key)
+    return Transfer(tuple(taken), tuple(fresh))
 
 
 def _token_names(model: GTPT) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
@@ -55,6 +55,7 @@ class NetworkInfo:
         return cls(config, skeleton, calibration, {k: v for k, v in header.items() if k not in known})
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Runs one network. `batch` is the only size it takes, or None for any."""
 

@@ -30,7 +30,7 @@ from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
 from gtpt.evaluate.calibration import fit_isotonic, judge
 from gtpt.evaluate.coco import evaluate_coco
-from gtpt.evaluate.run import Estimates, evaluation_set, run_evaluation
+from gtpt.evaluate.run import Estimates, evaluate_network, evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
 from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
@@ -205,7 +205,7 @@ class CheckpointKeeper(Callback):
     def _validate(self, trainer: Any, module: Any, val: Source) -> None:
         epoch = trainer.current_epoch
         boxes = self.experiment.data.boxes
-        report, persons, found = run_evaluation(module.ema, val.annotations, val.images, boxes=boxes)
+        report, persons, found = evaluate_network(module.ema, val.annotations, val.images, boxes=boxes)
         self.facts = {} if boxes else calibration_of(found, persons, module.ema.skeleton)
         ap, overall = report.ap, next(reversed(report.figures.values()))
         module.log_dict({f"val/{k}": v for k, v in overall.items()}, rank_zero_only=True)
