@@ -138,14 +138,19 @@ def test_a_good_set_has_no_findings(tmp_path, packed):
 def test_unusable_sources_are_findings(tmp_path):
     folder = write_set(tmp_path / "set", 1)
     (tmp_path / "list.json").write_text("[]")
+    data = json.loads((folder / "annotations.json").read_text())
+    data["categories"][0]["keypoints"] = BODY.keypoints[::-1]
+    (tmp_path / "order.json").write_text(json.dumps(data))
     sources = [
+        Source(annotations=tmp_path / "order.json", images=folder / "images"),
         Source(annotations=tmp_path / "none.json", images=folder / "images"),
         Source(annotations=folder / "annotations.json", images=tmp_path / "none"),
         Source(annotations=tmp_path / "list.json", images=folder / "images"),
     ]
     report = check(sources, BODY)
-    assert [(f.kind, f.effect) for f in report.findings] == [("unusable source", STOPS)] * 3
-    assert "none.json" in report.findings[0].detail and "not a COCO file" in report.findings[2].detail
+    assert [(f.kind, f.effect) for f in report.findings] == [("unusable source", STOPS)] * 4
+    assert "in this order" in report.findings[0].detail and "none.json" in report.findings[1].detail
+    assert "not a COCO file" in report.findings[3].detail
     with pytest.raises(ValueError, match="names no data"):
         check_experiment(Experiment(out=tmp_path))
 

@@ -89,17 +89,31 @@ def test_any_name_of_an_only_category():
         ({"bbox": [1, 2, float("nan"), 3]}, "annotation 1 has the box"),
         ({"keypoints": [None] * 51}, "annotation 1 has keypoints that are not finite"),
         ({"keypoints": ["x"] * 51}, "annotation 1 has keypoints that are not finite"),
-        ({"area": None}, "annotations: entry 0 of the annotations has the area None, not a number"),
+        ({"area": None}, "annotations: entry 0 of the annotations has the area None, not a finite number"),
         ({"image_id": [7]}, r"entry 0 of the annotations has the image_id \[7\], not a whole number"),
         ({"image_id": "7"}, "entry 0 of the annotations has the image_id '7', not a whole number"),
         ({"category_id": "1"}, "entry 0 of the annotations has the category_id '1', not a whole number"),
-        ({"keypoints": 5}, "annotation 1 has keypoints that are no list"),
+        ({"image_id": 2**70}, "has the image_id 1180591620717411303424, not a whole number of 64 bits"),
+        ({"area": float("inf")}, "has the area inf, not a finite number"),
+        ({"keypoints": 5}, "annotation 1 has the keypoints 5, not a list of numbers"),
         ({"keypoints": {"nose": 1}}, "annotation 1 has .*keypoints"),
     ],
 )
 def test_what_cannot_be_trained_on_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         read({**GOOD, **change})
+
+
+def test_keypoints_in_another_order_are_refused():
+    """Numbers in the wrong order would train without a word."""
+    data = coco_file([GOOD], IMAGES)
+    data["categories"][0]["keypoints"] = list(BODY.keypoints)
+    assert len(read_coco(data, BODY)) == 1
+    data["categories"].append({"id": 2, "name": "bird", "keypoints": ["beak"]})  # nobody asks for these
+    assert len(read_coco(data, BODY)) == 1
+    data["categories"][0]["keypoints"].reverse()
+    with pytest.raises(ValueError, match=r"category 'person' has the keypoints \['right_ankle'.*skeleton 'coco17'.*order"):
+        read_coco(data, BODY)
 
 
 def test_images_must_say_their_size_and_name():
@@ -116,7 +130,10 @@ def test_images_must_say_their_size_and_name():
     [
         ({"annotations": [None]}, "not a COCO file: entry 0 of the annotations is None"),
         ({"images": [1]}, "not a COCO file: entry 0 of the images is 1"),
-        ({"images": [{**IMAGES[0], "width": "9", "height": 9}]}, "entry 0 of the images has the width '9', not a number"),
+        (
+            {"images": [{**IMAGES[0], "width": "9", "height": 9}]},
+            "entry 0 of the images has the width '9', not a finite number",
+        ),
         ({"categories": [{"name": "person"}]}, "each of its categories must have an id"),
         (
             {"images": [{**IMAGES[0], "id": "abc"}]},
@@ -174,9 +191,9 @@ def test_detections(tmp_path):
     np.testing.assert_array_equal(persons.boxes, [[-5.5, 2, 30, 40]])  # as the detector gave it
     for wrong, message in (
         ([{**rows[0], "image_id": 5}], "detection of image 5 belongs to image 5, which is not listed"),
-        ([{**rows[0], "score": float("nan")}], "1 detections have a score that is not finite"),
+        ([{**rows[0], "score": float("nan")}], "has the score nan, not a finite number"),
         ([{**rows[0], "image_id": "7"}], r"boxes\.json: entry 0 of the results has the image_id '7', not a whole number"),
-        ([{**rows[0], "score": "high"}], "has the score 'high', not a number"),
+        ([{**rows[0], "score": "high"}], "has the score 'high', not a finite number"),
         ({"boxes": rows}, "must be a list of"),
     ):
         path.write_text(json.dumps(wrong))

@@ -15,6 +15,7 @@ from gtpt import PoseEstimator
 from gtpt.calibration import Calibration
 from gtpt.evaluate import fit_isotonic, judge
 from gtpt.evaluate.run import evaluate_network
+from gtpt.evaluate.run import test as evaluate
 from gtpt.model import build, load, save
 from gtpt.model.checkpoint import read_header
 from gtpt.train.module import PoseTraining
@@ -149,6 +150,35 @@ def test_starts_from_other_weights(experiment, tmp_path):
     options = (f"train.init={tmp_path / 'body.safetensors'}", "train.epochs=1", "train.lr=1e-9")
     net = load(train(experiment(*options), progress=False))
     torch.testing.assert_close(net.head_x[1].bias, body.head_x[1].bias, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gtpt-s", "gtpt-b"])
+def test_other_sizes_train(experiment, name):
+    final = train(experiment(f"model.name={name}", "train.epochs=1", "train.validate_every=1"), progress=False)
+    net = load(final)
+    assert net.config.name == name and all(p.isfinite().all() for p in net.parameters())
+
+
+def test_whole_body_from_body_weights(experiment, shared, tmp_path, caplog):
+    """The paper's curriculum : 133 points start from a 17-point checkpoint, train, and are tested part by part."""
+    save(build("gtpt-t", input_size=(108, 144)), tmp_path / "body.safetensors")
+    sample = shared / "data" / "wholebody_sample"
+    annotations, images = sample / "annotations/coco_wholebody_val_v1.0.json", sample / "images/val2017"
+    source = json.dumps({"annotations": str(annotations), "images": str(images)})
+    setup = experiment(
+        "model={name: gtpt-t, skeleton: coco_wholebody133, input_size: [108, 144], keep_rates: [1, 1, 1, 0.9]}",
+        f"data.train=[{source}]",
+        f"data.val={source}",
+        f"train.init={tmp_path / 'body.safetensors'}",
+        "train.epochs=1",
+        "train.batch_size=8",
+    )
+    with caplog.at_level("INFO"):
+        final = train(setup, progress=False)
+    assert "left fresh: part_token, fine_keypoint_token" in caplog.text
+    report = evaluate(final, annotations, images, flip=False)
+    assert list(report.figures) == ["body", "foot", "face", "left_hand", "right_hand", "hand", "whole"]
+    assert report.persons == 24
 
 
 def test_validation_keeps_the_best(experiment):

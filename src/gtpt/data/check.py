@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from gtpt.data.coco import (
+    check_keypoint_names,
     has_joints,
     image_size,
     index_images,
@@ -121,6 +122,8 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
         data = read_json(source.annotations)
         require_coco(data, report.annotations, numbered=True)
         category, images = person_category(data, report.annotations), index_images(data, report.annotations)
+        people = (c for c in data["categories"] if c["id"] == category)
+        check_keypoint_names(people, skeleton, report.annotations)
     except (OSError, ValueError) as error:  # nothing else can be looked at
         report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
         return report
@@ -197,9 +200,9 @@ def _check_person(
         if finding.effect == "is skipped":
             return
     try:
-        joints = joint_list(person, skeleton, file)
+        joints = joint_list(person, skeleton, f"annotation {name}")
     except ValueError as error:
-        yield Finding("wrong keypoints", file, name, str(error).removeprefix(f"{file}: "), "stops training")
+        yield Finding("wrong keypoints", file, name, str(error), "stops training")
         return
     yield from _check_joints(joints, np.array(box, dtype=np.float64), image, skeleton, file, name)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,25 @@ from gtpt.data.images import FileStore, read_json
 from gtpt.geometry import clean_boxes
 from gtpt.skeleton import Skeleton
 
-KINDS: dict[str, tuple[type, ...]] = {
-    "an id": (Integral, str),  # boxes may belong to names; where ids become arrays or go into COCO's evaluation they cannot
-    "a whole number": (Integral,),
-    "a name": (Integral, str),
-    "a number": (Real,),
-    "a text": (str,),
+KINDS: dict[str, Callable[[Any], bool]] = {
+    # boxes may belong to names; where ids become arrays or go into COCO's evaluation they cannot
+    "an id": lambda v: isinstance(v, (Integral, str)),
+    "a whole number of 64 bits": lambda v: isinstance(v, Integral) and -(2**63) <= int(v) < 2**63,
+    "a name": lambda v: isinstance(v, (Integral, str)),
+    "a finite number": lambda v: isinstance(v, Real) and math.isfinite(v),
+    "a text": lambda v: isinstance(v, str),
 }
 FORM = {  # what the entries of COCO's lists hold, where they hold it; the values are keys of KINDS
-    "images": {"id": "an id", "file_name": "a text", "width": "a number", "height": "a number"},
-    "annotations": {"id": "a name", "image_id": "an id", "category_id": "an id", "iscrowd": "a number", "area": "a number"},
+    "images": {"id": "an id", "file_name": "a text", "width": "a finite number", "height": "a finite number"},
+    "annotations": {
+        "id": "a name",
+        "image_id": "an id",
+        "category_id": "an id",
+        "iscrowd": "a finite number",
+        "area": "a finite number",
+    },
     "categories": {"id": "an id", "name": "a text"},
-    "results": {"image_id": "an id", "category_id": "an id", "score": "a number"},
+    "results": {"image_id": "an id", "category_id": "an id", "score": "a finite number"},
 }
 LISTS = ("images", "annotations", "categories")
 # Where COCO-WholeBody keeps each of its parts, in output order; plain COCO has the first only.
@@ -84,7 +92,7 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a COCO keypoint file, keypoints of another skeleton, NaN; names the entry.
+        ValueError: not a COCO keypoint file, keypoints of another skeleton or in another order, NaN; names the entry.
     """
     source = "annotations" if isinstance(annotations, Mapping) else str(annotations)
     data = annotations if isinstance(annotations, Mapping) else read_json(annotations)
@@ -92,7 +100,8 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
     category = person_category(data, source)
     images = index_images(data, source)
     rows = [a for a in data["annotations"] if a.get("category_id") == category and is_person(a)]
-    joints = np.array([joint_list(a, skeleton, source) for a in rows]).reshape(-1, len(skeleton), 3)
+    check_keypoint_names((c for c in data["categories"] if c["id"] == category), skeleton, source)
+    joints = np.array([joint_list(a, skeleton, f"{source}: {_title(a)}") for a in rows]).reshape(-1, len(skeleton), 3)
     cleaned = [clean_boxes(np.array(box_of(a, images, source)), image_size(images[a["image_id"]])) for a in rows]
     boxes = np.array([box[0] for box, _ in cleaned]).reshape(-1, 4)
     inside = np.array([ok[0] for _, ok in cleaned], dtype=bool)
@@ -132,8 +141,6 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
     rows = [r for r in rows if r.get("category_id", category) == category]
     boxes = np.array([box_of(r, images, str(path)) for r in rows], dtype=np.float64).reshape(-1, 4)
     scores = np.array([r["score"] for r in rows], dtype=np.float64)
-    if not np.isfinite(scores).all():
-        raise ValueError(f"{path}: {np.count_nonzero(~np.isfinite(scores))} detections have a score that is not finite")
     count = len(rows)
     persons = Persons(
         boxes=boxes,
@@ -164,14 +171,14 @@ def check_form(entries: Sequence[Any], name: str, source: str, *, numbered: bool
 
     Args:
         entries, name, source: a list of a COCO file, its key in `FORM`, and the file.
-        numbered: ids of images and categories must be whole numbers, no texts.
+        numbered: ids of images and categories must be whole numbers that fit into arrays, no texts.
     """
-    form = {key: "a whole number" if numbered and kind == "an id" else kind for key, kind in FORM[name].items()}
+    form = {key: "a whole number of 64 bits" if numbered and kind == "an id" else kind for key, kind in FORM[name].items()}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
             raise ValueError(f"{source} is not a COCO file: entry {number} of the {name} is {entry!r:.40}")
         for key, kind in form.items():
-            if key in entry and not isinstance(entry[key], KINDS[kind]):
+            if key in entry and not KINDS[kind](entry[key]):
                 raise ValueError(f"{source}: entry {number} of the {name} has the {key} {entry[key]!r:.40}, not {kind}")
 
 
@@ -183,6 +190,22 @@ def person_category(data: Mapping[str, Any], source: str) -> int:
     if len(ids) == 1:
         return next(iter(ids.values()))
     raise ValueError(f"{source}: no category 'person' among {sorted(map(str, ids))}")
+
+
+def check_keypoint_names(categories: Iterable[Mapping[str, Any]], skeleton: Skeleton, source: str) -> None:
+    """ValueError if categories name their keypoints and these are others than the skeleton's, or in another order."""
+    for category in categories:
+        names = category.get("keypoints", ())
+        if not isinstance(names, (list, tuple)):
+            raise ValueError(
+                f"{source}: category {category.get('name')!r} has the keypoints {names!r:.40}, no list of names"
+            )
+        expected = skeleton.keypoints[: len(names)]  # COCO-WholeBody lists the body's names only
+        if tuple(names) != expected:
+            raise ValueError(
+                f"{source}: category {category.get('name')!r} has the keypoints {list(names)}, which are not those of "
+                f"skeleton {skeleton.name!r}, {list(expected)}, in this order"
+            )
 
 
 def is_person(annotation: Mapping[str, Any]) -> bool:
@@ -228,23 +251,34 @@ def is_box(box: Any) -> bool:
     return len(values) == 4 and all(isinstance(v, Real) and math.isfinite(v) for v in values)
 
 
-def joint_list(annotation: Mapping[str, Any], skeleton: Skeleton, source: str) -> np.ndarray:
-    """(K, 3) x, y, visibility of an annotation, its whole-body lists joined if the skeleton has them."""
-    lists = WHOLEBODY_LISTS if "foot_kpts" in annotation and len(skeleton) > 17 else WHOLEBODY_LISTS[:1]
-    try:
-        joined = [v for name in lists for v in annotation.get(name) or ()]
-    except TypeError:
-        raise ValueError(f"{source}: {_title(annotation)} has keypoints that are no list x, y, visibility, ...") from None
-    if len(joined) != 3 * len(skeleton):
+def joint_list(entry: Mapping[str, Any], skeleton: Skeleton, title: str) -> np.ndarray:
+    """(K, 3) float64 x, y, and visibility or score of an annotation or result.
+
+    Args:
+        entry: with `keypoints` of the whole skeleton, or the five lists of COCO-WholeBody.
+        skeleton: number of keypoints.
+        title: of the entry, for errors.
+
+    Raises:
+        ValueError: lists of other things than finite numbers, or of another number of keypoints.
+    """
+    lists = [entry.get(name) for name in WHOLEBODY_LISTS]
+    for name, values in zip(WHOLEBODY_LISTS, lists, strict=True):
+        if not isinstance(values, (list, tuple, np.ndarray, NoneType)):
+            raise ValueError(f"{title} has the {name} {values!r:.40}, not a list of numbers x, y, visibility or score, ...")
+    flat = lists[0]
+    if flat is None or len(flat) != 3 * len(skeleton):
+        flat = [value for values in lists if values is not None for value in values]
+    if len(flat) != 3 * len(skeleton):
         raise ValueError(
-            f"{source}: {_title(annotation)} has {len(joined) / 3:g} keypoints, {skeleton.name} has {len(skeleton)}"
+            f"{title} has {len(flat) / 3:g} keypoints, {skeleton.name} has {len(skeleton)}: use the skeleton of the file"
         )
     try:
-        joints = np.array(joined, dtype=np.float64).reshape(-1, 3)
+        joints = np.array(flat, dtype=np.float64).reshape(-1, 3)
     except (ValueError, TypeError):
         joints = np.array(np.nan)
     if not np.isfinite(joints).all():
-        raise ValueError(f"{source}: {_title(annotation)} has keypoints that are not finite numbers")
+        raise ValueError(f"{title} has keypoints that are not finite numbers")
     return joints
 
 

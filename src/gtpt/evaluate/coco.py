@@ -7,16 +7,14 @@ score of the person.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from gtpt._extras import require
-from gtpt.data.coco import WHOLEBODY_LISTS, check_form, is_box, require_coco
+from gtpt.data.coco import check_form, check_keypoint_names, is_box, joint_list, require_coco
 from gtpt.data.images import read_json
 from gtpt.evaluate.report import METRICS, UNDEFINED, Protocol, Report
 from gtpt.skeleton import Skeleton
@@ -130,32 +128,8 @@ def _images(truth: Mapping[str, Any], image_ids: Iterable[int] | None) -> set[in
 
 def _keypoints(entries: Sequence[Entry], skeleton: Skeleton, kind: str) -> np.ndarray:
     """(N, K, 3) float64: x, y and visibility or score."""
-    count = len(skeleton)
-    flat = [_flat(entry, 3 * count, f"{kind} {entry.get('id', number)}") for number, entry in enumerate(entries)]
-    for number, (entry, values) in enumerate(zip(entries, flat, strict=True)):
-        if len(values) != 3 * count:
-            raise ValueError(
-                f"{kind} {entry.get('id', number)} has {len(values)} keypoint numbers, but skeleton {skeleton.name!r} has "
-                f"{count} keypoints, which is {3 * count} numbers; evaluate with the skeleton that the file was made with"
-            )
-    try:
-        points = np.array(flat, dtype=np.float64).reshape(-1, count, 3)
-    except (ValueError, TypeError):
-        raise ValueError(f"{kind}s with keypoints that are not numbers") from None
-    if bad := np.flatnonzero(~np.isfinite(points).all(axis=(1, 2))).tolist():
-        raise ValueError(f"{kind}s with NaN or infinite keypoints, by position: {_some(bad)}")
-    return points
-
-
-def _flat(entry: Entry, length: int, name: str) -> Sequence[float]:
-    lists = [entry.get(key) for key in WHOLEBODY_LISTS]
-    for key, values in zip(WHOLEBODY_LISTS, lists, strict=True):
-        if not isinstance(values, (list, tuple, np.ndarray, NoneType)):
-            raise ValueError(f"{name} has the {key} {values!r:.40}, not a list of numbers x, y, visibility or score, ...")
-    body = lists[0]
-    if body is not None and len(body) == length:
-        return body
-    return [value for values in lists if values is not None for value in values]
+    points = [joint_list(entry, skeleton, f"{kind} {entry.get('id', number)}") for number, entry in enumerate(entries)]
+    return np.array(points).reshape(-1, len(skeleton), 3)
 
 
 def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
@@ -172,18 +146,7 @@ def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
             )
         if not is_box(person["bbox"]):
             raise ValueError(f"{name} has the box {person['bbox']!r:.40}, not left, top, width, height")
-        if not math.isfinite(person["area"]):
-            raise ValueError(f"{name} has the area {person['area']}, not a finite number of pixels")
-    for category in truth["categories"]:
-        names = category.get("keypoints", ())
-        if not isinstance(names, (list, tuple)):
-            raise ValueError(f"category {category.get('name')!r} has the keypoints {names!r:.40}, not a list of names")
-        names = tuple(names)
-        if names != skeleton.keypoints[: len(names)]:  # COCO-WholeBody lists the body's names only
-            raise ValueError(
-                f"category {category.get('name')!r} has the keypoints {list(names)}, which are not those of skeleton "
-                f"{skeleton.name!r}, {list(skeleton.keypoints[: len(names)])}, in this order"
-            )
+    check_keypoint_names(truth["categories"], skeleton, "the ground truth")
 
 
 def _check_results(results: Any, images: set[int], categories: Sequence[Entry]) -> None:
@@ -193,8 +156,6 @@ def _check_results(results: Any, images: set[int], categories: Sequence[Entry]) 
     for number, result in enumerate(results):
         if lacking := sorted({"image_id", "category_id", "keypoints", "score"} - set(result)):
             raise ValueError(f"result {number} has no {lacking}")
-        if not np.isfinite(result["score"]):
-            raise ValueError(f"result {number}: score {result['score']} is not finite")
     if others := {result["image_id"] for result in results} - images:
         raise ValueError(f"results of images that are not evaluated: {_some(others)}; another data set or subset?")
     known = {category["id"] for category in categories}

@@ -226,12 +226,13 @@ class GTPT(nn.Module):
         """The four keep rates that are meant, checked."""
         if keep_rates is None:
             return self.config.keep_rates
-        if keep_rates == "entire":
-            return ENTIRE
-        if isinstance(keep_rates, str) or not isinstance(keep_rates, Sequence):
+        if isinstance(keep_rates, str):
+            if keep_rates == "entire":
+                return ENTIRE
             raise ValueError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
-        self.config.check_keep_rates(tuple(keep_rates))
-        return tuple(keep_rates)
+        rates = tuple(keep_rates) if isinstance(keep_rates, Sequence) else (keep_rates,)
+        self.config.check_keep_rates(rates)
+        return rates
 
     def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict) -> tuple[Stream, Tensor]:
         """Section 3.2: the human token finds the person, then part and keypoint tokens take its place.

@@ -18,7 +18,7 @@ class LossParts(NamedTuple):
     distill: Tensor
 
 
-def simcc_kl(log_probabilities: Tensor, target: Tensor, told: Tensor | None = None) -> Tensor:
+def simcc_kl(log_probabilities: Tensor, target: Tensor, negative_entropy: Tensor | None = None) -> Tensor:
     """KL divergence of SimCC vectors, mean over bins.
 
     All joints at once, and of t * (log t - log softmax(z)) the sum of the second term is a product of vectors.
@@ -26,17 +26,18 @@ def simcc_kl(log_probabilities: Tensor, target: Tensor, told: Tensor | None = No
     Args:
         log_probabilities: (B, K, L), log softmax of the logits.
         target: (B, K, L) a distribution, need not sum to one; zero entries count nothing.
-        told: (B, K) sums of t * log t, if they are known: logarithms take most of the time here.
+        negative_entropy: (B, K) sums of t * log t, if they are known: logarithms take most of the time here.
 
     Returns:
         (B, K).
     """
-    told = torch.xlogy(target, target).sum(dim=-1) if told is None else told
-    return (told - torch.linalg.vecdot(target, log_probabilities)) / target.shape[-1]
+    if negative_entropy is None:
+        negative_entropy = torch.xlogy(target, target).sum(dim=-1)
+    return (negative_entropy - torch.linalg.vecdot(target, log_probabilities)) / target.shape[-1]
 
 
 def global_perceived_loss(
-    pruned: tuple[Tensor, Tensor],
+    pruned: tuple[Tensor, Tensor] | None,
     entire: tuple[Tensor, Tensor] | None,
     targets: tuple[Tensor, Tensor],
     weight: Tensor,
@@ -44,24 +45,30 @@ def global_perceived_loss(
     """Section 3.5: ground truth for both passes, and the entire pass (detached) as teacher of the pruned one.
 
     Args:
-        pruned, entire: x and y logits (B, K, W * split), (B, K, H * split), float32; entire None trains a single pass.
+        pruned, entire: x and y logits (B, K, W * split), (B, K, H * split), float32; None for a pass that was not run,
+            whose parts are then 0.
         targets: Gaussians of `gtpt.codec.simcc_targets`, same shapes.
         weight: (B, K) joint weights.
     """
-    learned = teacher = distill = torch.zeros_like(weight)
+    sums = {part: torch.zeros_like(weight) for part in ("entire", "pruned", "distill")}
     with torch.autocast(weight.device.type, enabled=False):  # which would multiply vectors in bfloat16
         for axis, target in enumerate(targets):
-            told = torch.xlogy(target, target).sum(dim=-1)
-            learns = pruned[axis].log_softmax(dim=-1)
-            learned = learned + simcc_kl(learns, target, told)
-            if entire is not None:
-                teaches = entire[axis].log_softmax(dim=-1)
-                teacher = teacher + simcc_kl(teaches, target, told)
-                known, soft = teaches.detach(), teaches.detach().exp()
-                distill = distill + simcc_kl(learns, soft, torch.linalg.vecdot(soft, known))
+            negative_entropy = torch.xlogy(target, target).sum(dim=-1)
+            logs = {
+                name: logits[axis].log_softmax(dim=-1)
+                for name, logits in (("entire", entire), ("pruned", pruned))
+                if logits is not None
+            }
+            for name, log_probabilities in logs.items():
+                sums[name] = sums[name] + simcc_kl(log_probabilities, target, negative_entropy)
+            if len(logs) == 2:
+                teacher = logs["entire"].detach()
+                soft = teacher.exp()
+                kl = simcc_kl(logs["pruned"], soft, torch.linalg.vecdot(soft, teacher))
+                sums["distill"] = sums["distill"] + kl
     # mean over batch and joints; joints of weight 0 stay in the denominator (official)
-    parts = [(weight * part).mean() for part in (teacher, learned, distill)]
-    return LossParts(sum(parts[1:], parts[0]), *parts)
+    parts = {name: (weight * part).mean() for name, part in sums.items()}
+    return LossParts(total=parts["entire"] + parts["pruned"] + parts["distill"], **parts)
 
 
 def pointing_loss(

@@ -102,22 +102,19 @@ class PoseTraining(lightning.LightningModule):
         """Forward pass(es) and loss of a batch of `gtpt.data.dataset.Collate`, on this module's device."""
         features = self.net.features(normalize(batch["crop"]))
         tokens = self.net.tokenize(features)
-        chosen: list[str | None] = [None] if self.config.passes == "pruned" else ["entire"]
-        if self.config.passes == "both":
-            chosen = [None, "entire"]
-        passes = [self.net.encode(tokens, rates) for rates in chosen]
-        logits = [(p.x.float(), p.y.float()) for p in passes]
+        pruned = self.net.encode(tokens) if self.config.passes != "entire" else None
+        entire = self.net.encode(tokens, "entire") if self.config.passes != "pruned" else None
         targets = (batch["target_x"], batch["target_y"])
-        loss = global_perceived_loss(logits[0], logits[1] if len(logits) > 1 else None, targets, batch["weight"])
-        if self.config.passes == "entire":
-            loss = loss._replace(entire=loss.pruned, pruned=loss.entire)  # a single pass stands where the pruned one does
+        loss = global_perceived_loss(_float_logits(pruned), _float_logits(entire), targets, batch["weight"])
         total = loss.total
         if self.config.guidance:
+            passes = [p for p in (pruned, entire) if p is not None]
             total = total + self.config.guidance * sum(self._guidance(p, batch) for p in passes)
         if self.dense is not None:
-            last = passes[-1]  # the entire pass if there is one: it has all patches
-            told = self.dense.loss(features, last.image, last.ids, batch["joints"], batch["weight"])
-            total = total + self.config.dense * told
+            seen = entire or pruned  # the entire pass if there is one: it has all patches
+            assert seen is not None
+            dense = self.dense.loss(features, seen.image, seen.ids, batch["joints"], batch["weight"])
+            total = total + self.config.dense * dense
         return loss._replace(total=total)
 
     def _guidance(self, out: Encoded, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -177,3 +174,7 @@ def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float
         return config.lr * warmup * max(0.01, 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
     epoch = step // steps_per_epoch
     return config.lr * warmup * 0.1 ** sum(epoch + 1 >= milestone for milestone in config.milestones)
+
+
+def _float_logits(out: Encoded | None) -> tuple[torch.Tensor, torch.Tensor] | None:
+    return None if out is None else (out.x.float(), out.y.float())

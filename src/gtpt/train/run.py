@@ -35,7 +35,7 @@ from gtpt.model.checkpoint import build, replace_atomically, save
 from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
 from gtpt.skeleton import Skeleton, load_skeleton
-from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig
+from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig, load_experiment
 from gtpt.train.module import PoseTraining
 
 logger = logging.getLogger(__name__)
@@ -265,7 +265,12 @@ def _check_same_experiment(experiment: Experiment) -> None:
     path = experiment.out / "config.yaml"
     if not (experiment.out / LAST).is_file() or not path.is_file():
         return
-    before = Experiment.model_validate(yaml.safe_load(path.read_text()))
+    try:
+        before = load_experiment(path)
+    except ValueError as error:
+        raise ValueError(
+            f"{error}\nIt describes the run that {experiment.out} holds: mend it, or set another `out=`"
+        ) from error
     for what, old, new in (
         ("network", before.model, experiment.model),
         ("optimizer", before.train.optimizer, experiment.train.optimizer),
