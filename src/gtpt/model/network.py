@@ -226,11 +226,11 @@ class GTPT(nn.Module):
         """The four keep rates that are meant, checked."""
         if keep_rates is None:
             return self.config.keep_rates
-        if isinstance(keep_rates, str):
+        if isinstance(keep_rates, (str, float, int)):
             if keep_rates == "entire":
                 return ENTIRE
             raise ValueError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
-        rates = tuple(keep_rates) if isinstance(keep_rates, Sequence) else (keep_rates,)
+        rates = tuple(keep_rates)
         self.config.check_keep_rates(rates)
         return rates
 
