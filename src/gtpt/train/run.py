@@ -225,8 +225,7 @@ class CheckpointKeeper(Callback):
 def calibration_of(found: Estimates, persons: Persons, skeleton: Skeleton) -> dict[str, Any]:
     """Header entry with the table of a network's score, from estimates in ground-truth boxes; empty if nobody is labelled.
 
-    The estimates are those of the flip test. Without it scores are a little higher: for the bundled GTPT-T the calibration
-    error is then 0.02 instead of 0.01, too little to run the network once more.
+    The estimates are those of the flip test, which lowers scores a little: not enough to run the network once more.
     """
     raw, right = judge(found, persons, skeleton.sigmas)
     return {"calibration": fit_isotonic(raw, right).to_dict()} if len(raw) else {}
