@@ -23,7 +23,7 @@ class AugmentConfig(BaseModel):
         rotation_chance: share of crops that are rotated.
         flip: chance to mirror.
         shift: crop centre moves by up to this share of the crop (ours; official 0).
-        color: strength 0..1 of brightness, contrast, saturation and hue changes (ours; official 0).
+        color: strength 0..1 of brightness, contrast, saturation and colour balance changes (ours; official 0).
         cutout: chance to fill a random rectangle with a random colour (ours; official 0).
         blur: chance to blur (ours; official 0).
     """
@@ -95,7 +95,7 @@ def vary_pixels(crop: np.ndarray, config: AugmentConfig, rng: np.random.Generato
 
 
 def _jitter_color(crop: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """Mix each pixel with its grey (saturation) and rotate channels slightly (hue), then one gain and offset."""
+    """Mix each pixel with its grey (saturation) and shift the balance of the channels, then one gain and offset."""
     saturation, contrast = 1 + strength * rng.uniform(-0.6, 0.6, 2)
     offset = strength * rng.uniform(-50, 50)
     gains = contrast * (1 + strength * rng.uniform(-0.15, 0.15, 3))

@@ -24,8 +24,8 @@ class WeightsFile(_Strict):
         name: file name, as bundled with the package in `weights/files`.
         sha256: 64 lower-case hexadecimal digits.
         bytes: length of the file.
-        sources: where else it is, tried in this order: paths (relative to the registry file), https://..., or
-            hf://owner/repository/file on the Hugging Face hub.
+        sources: where else it is, tried in this order: paths (relative to the registry file), https://... (or http:// of
+            a server of your own; the sha256 holds for both), or hf://owner/repository/file on the Hugging Face hub.
     """
 
     name: str = Field(pattern=r"^[\w.+-]+$")
