@@ -23,7 +23,7 @@ from gtpt.pipeline import Pipeline, Result
 from gtpt.runtime.engine import OnnxEngine
 from gtpt.sources import IMAGE_SUFFIXES, Frame, Kind, Selection, Skipped, Source, open_source, without_password
 from gtpt.writers import FORMATS, open_writer
-from gtpt.writers.file import explain
+from gtpt.writers.file import naming_errors
 
 logger = logging.getLogger(__name__)
 
@@ -277,7 +277,7 @@ class Job:
             skipped.add(name, f"a picture of {width}x{height} is larger than {Path(name).suffix} can be")
             return
         path = self._place(name, done)
-        with explain(path):  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        with naming_errors(path):  # cv2.imwrite fails silently on non-ASCII paths and full disks
             try:
                 path.write_bytes(data.tobytes())
             except OSError:
