@@ -162,7 +162,8 @@ def test_a_device_that_the_detector_lacks_is_never_a_silent_cpu(tmp_path: Path) 
         Job(tmp_path, detector=file, detector_device="gpu").finder  # noqa: B018
 
 
-def test_progress_says_the_speed_of_a_short_run(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("frames", [1, 3])
+def test_progress_says_the_speed_of_a_short_run(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
     import rich.progress  # noqa: F401  # before the console is exchanged
     from rich.console import Console
 
@@ -171,13 +172,13 @@ def test_progress_says_the_speed_of_a_short_run(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("rich.console.Console", lambda **_: console)
 
     def results() -> Iterator[SimpleNamespace]:
-        for _ in range(3):
+        for _ in range(frames):
             now[0] += 0.5
             yield SimpleNamespace(poses=[None, None])
 
-    source = Source("video", iter(()), Skipped(), frame_count=3)
-    assert len(list(_progress(results(), source, False))) == 3
-    assert "3/3 6 people, 2.0 frames/s" in console.export_text()
+    source = Source("video", iter(()), Skipped(), frame_count=frames)
+    assert len(list(_progress(results(), source, False))) == frames
+    assert f"{frames}/{frames} {2 * frames} people, 2.0 frames/s" in console.export_text()
 
 
 def test_a_photo_without_a_box_is_skipped_alone(tmp_path: Path) -> None:
