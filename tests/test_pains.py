@@ -76,6 +76,21 @@ def test_installation_is_pure_python_without_pins() -> None:
     assert not [p for p in package.rglob("*") if p.suffix in (".so", ".pyd", ".dll", ".dylib", ".c", ".cpp")]
 
 
+BARE = """
+import sys
+sys.modules.update(dict.fromkeys(("torch", "scipy", "av", "openvino", "pandas", "pyarrow", "lightning", "onnx")))
+import gtpt
+summary = gtpt.predict(sys.argv[1], sys.argv[3], boxes=sys.argv[2], quiet=True)
+print(summary.exit_code, summary.sources[0].people, len(summary.sources[0].files))
+"""
+
+
+def test_the_core_alone_predicts_on_photos(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", BARE, str(PHOTOS / "astronaut.jpg"), str(PHOTOS / "boxes.csv"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.split() == ["0", "1", "2"], done.stderr
+
+
 def test_weights_work_offline_and_all_others_have_a_hash_and_a_mirror(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

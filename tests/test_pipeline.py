@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gtpt.detect import GivenBoxes
 from gtpt.estimator import PoseEstimator
 from gtpt.pipeline import Pipeline, boxes_from_poses
 from gtpt.poses import Poses
@@ -74,6 +76,27 @@ def test_a_person_keeps_the_detectors_score_until_it_looks_again(estimator: Pose
 def test_nobody_in_the_film(estimator: PoseEstimator) -> None:
     empty = Pipeline(estimator, lambda images: [np.zeros((0, 4))] * len(images), detect_every=2)
     assert [len(r.poses) for r in empty(film(5))] == [0] * 5
+
+
+BOXES = np.array([[10, 20, 50, 59], [-30, -30, 5, 5], [80, 0, 95, 10], [0, 60, 9, 70], [-9, -9, 0, 5], [70, 50, 300, 300]])
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_boxes_outside_are_dropped_with_one_warning(
+    given: bool, estimator: PoseEstimator, caplog: pytest.LogCaptureFixture
+) -> None:
+    detector = GivenBoxes({i: BOXES for i in range(3)}) if given else lambda images: [BOXES] * len(images)
+    with caplog.at_level(logging.WARNING):
+        results = list(Pipeline(estimator, detector, frames_at_once=2)(film(3)))
+    assert all(r.poses.boxes.tolist() == BOXES[[0, 1, 5]].tolist() for r in results) and len(results) == 3
+    assert [r.getMessage() for r in caplog.records] == ["0: 3 of 6 boxes lie outside the image"]
+
+
+def test_boxes_carried_to_a_smaller_photo(estimator: PoseEstimator) -> None:
+    images = [np.full((60, 80, 3), 99, np.uint8), np.full((20, 20, 3), 99, np.uint8)]
+    corner = lambda images: [np.array([[50, 40, 80, 60]])] * len(images)  # noqa: E731
+    frames = (Frame(image, i, i / 30) for i, image in enumerate(images))
+    assert [len(r.poses) for r in Pipeline(estimator, corner, detect_every=2)(frames)] == [1, 0]
 
 
 def test_refining_estimates_in_the_box_of_the_first_pose(estimator: PoseEstimator) -> None:

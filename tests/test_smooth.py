@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gtpt.poses import Poses
 from gtpt.skeleton import load_skeleton
-from gtpt.smooth import MAX_GAP, Smoother
+from gtpt.smooth import Smoother
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from smoothing import COCO17, IMAGE, jitter, lag, observe, smooth, still_and_noise, walker
@@ -144,9 +144,12 @@ def test_missing_keypoints_stay_missing_and_start_anew():
 # --- gaps and memory ---
 
 
-@pytest.mark.parametrize(("gap", "anew"), [(MAX_GAP * 0.8, False), (MAX_GAP * 1.2, True)])
-def test_after_a_gap_smoothing_starts_anew(gap, anew):
-    smoother = Smoother()
+@pytest.mark.parametrize(
+    ("memory", "gap", "anew"),
+    [({}, 0.4, False), ({}, 0.6, True), ({"memory_s": 2.0}, 1.9, False), ({"memory_s": 2.0}, 2.1, True)],
+)
+def test_after_a_gap_smoothing_starts_anew(memory, gap, anew):
+    smoother = Smoother(**memory)
     run(smoother, wobble(10))
     later = observe(STANDING[None] + np.array([200, 0]))
     result = smoother.update(later, 9 / 30 + gap).keypoints
@@ -157,7 +160,7 @@ def test_memory_holds_only_who_was_here_lately():
     smoother = Smoother()
     for t in range(200):  # in every frame someone new
         smoother.update(observe(STANDING[None], ids=np.array([t + 1])), t / 10)
-    assert len(smoother._ids) <= MAX_GAP * 10 + 1
+    assert len(smoother._ids) <= smoother.memory_s * 10 + 1
     smoother.update(Poses.empty(IMAGE, COCO17), 100.0)
     assert len(smoother._ids) == 0
 
@@ -178,7 +181,7 @@ def test_a_still_film_is_left_as_it_is():
 
 
 def test_errors_name_the_value():
-    for options in ({"min_cutoff": 0}, {"beta": -1}, {"min_cutoff": float("nan")}):
+    for options in ({"min_cutoff": 0}, {"beta": -1}, {"min_cutoff": float("nan")}, {"memory_s": 0}):
         with pytest.raises(ValueError, match=f"got .*{next(iter(options.values()))}"):
             Smoother(**options)
     smoother, two = Smoother(), np.stack([STANDING, STANDING])

@@ -131,12 +131,22 @@ def test_an_id_stays_with_the_person_at_a_crossing_where_one_hides_the_other():
 
 
 def test_ids_hold_in_crowds_of_known_truth():
-    """The bar is under the figures of benchmarks/tracking.py and above what boxes without keypoints reach."""
+    """Of everyone who is there 10 % are hidden or missed, which no tracker can mend; of those whom the detector gave nearly
+    all keep their id. Boxes without keypoints (OKS_SHARE = 0) reach an IDF1 of 0.90 with 4 switches."""
     pytest.importorskip("motmetrics")
     result = evaluate([crowd(seed, people=4, seconds=8) for seed in range(20, 26)])
+    assert result["num_predictions"] / result["num_objects"] == pytest.approx(0.9, abs=0.01)
     assert result["idf1"] > 0.93
-    assert result["mota"] > 0.99
-    assert result["num_switches"] <= 5
+    assert 0.89 < result["mota"] < 0.9
+    assert result["mota_of_detected"] > 0.995
+    assert result["num_switches"] <= 2
+
+
+def test_whom_the_detector_misses_counts():
+    pytest.importorskip("motmetrics")
+    few, many = (evaluate([crowd(20, people=2, seconds=3, missed=missed)]) for missed in (0.05, 0.4))
+    assert many["mota"] < few["mota"] - 0.3
+    assert many["mota_of_detected"] > 0.98
 
 
 def test_keypoints_that_nobody_found_do_not_count():

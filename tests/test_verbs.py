@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,13 +18,16 @@ import typer.main
 
 import gtpt
 from gtpt.cli.app import app
+from gtpt.data.check import check_experiment
+from gtpt.detect import WholeImage
 from gtpt.evaluate import test as measure
 from gtpt.export import export
-from gtpt.job import Job, _stem, predict
+from gtpt.job import Job, _progress, _stem, predict
 from gtpt.measure import benchmark
 from gtpt.model import convert
-from gtpt.sources import without_password
+from gtpt.sources import Skipped, Source, without_password
 from gtpt.train import train
+from gtpt.weights import download, list_weights
 
 PHOTOS = Path(__file__).parents[1] / "examples/photos"
 ONLY_THERE = {"as_json"}  # how the command prints
@@ -38,16 +42,21 @@ def names(function: Callable) -> set[str]:
 @pytest.mark.parametrize(
     ("verb", "here"),
     [
-        ("predict", (names(predict) | {f.name for f in fields(Job) if f.init}) - {"settings", "quiet"}),
+        ("predict", names(predict) - {"quiet"}),
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
         ("convert", names(convert)),
         ("export", names(export)),
         ("benchmark", names(benchmark)),
+        ("data check", names(check_experiment) - {"progress"}),
+        ("weights list", names(list_weights) - {"registry"}),
+        ("weights download", names(download) - {"registry", "format"}),
     ],
 )
 def test_python_and_command_line_share_names(verb: str, here: set[str]) -> None:
-    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app)
+    for word in verb.split():
+        command = command.commands[word]  # type: ignore[attr-defined]
     there = {option.name for option in command.params} - ONLY_THERE
     assert here - EXPERIMENT == there - EXPERIMENT
 
@@ -79,7 +88,10 @@ def test_missing_sources_are_said_before_anything_is_downloaded(tmp_path: Path, 
         ({"detect_every": 0}, "detect_every"),
         ({"stride": 0}, "stride"),
         ({"start": 5, "end": 2}, "end must lie after start"),
-        ({"detector": "yolox-s"}, "takes the place of --detector"),
+        ({"detector": "yolox-s"}, "boxes take the place of the detector yolox-s"),
+        ({"boxes": None, "detector": WholeImage(), "detector_threshold": 0.5}, "its own threshold and device"),
+        ({"detect_every": 2}, r"photos and folders need not follow each other: say with track \(--track\)"),
+        ({"detect_every": 2, "track": False}, "photos and folders"),
         ({"boxes": "boxes.txt"}, r"\*\.csv"),
         ({"weights": "yolox-nano"}, "for the task 'detector'"),
     ],
@@ -87,6 +99,86 @@ def test_missing_sources_are_said_before_anything_is_downloaded(tmp_path: Path, 
 def test_impossible_settings_are_refused_before_the_work(tmp_path: Path, settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gtpt.predict(PHOTOS, tmp_path, **{"boxes": "whole-image", "quiet": True, **settings})
+
+
+class Moving:
+    """A detector of the user's own: the box goes 4 pixels to the right from frame to frame."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self.calls += len(images)
+        return [np.array([[4.0 * (self.calls - len(images) + i), 62, 340, 512]]) for i in range(len(images))]
+
+
+def people_of(path: Path) -> list[list[dict]]:
+    """Per frame the people of a JSONL file."""
+    return [json.loads(line)["people"] for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+
+
+def test_a_function_finds_the_people_and_boxes_outside_are_dropped(tmp_path: Path) -> None:
+    boxes = np.array([[0, 62, 340, 512], [-50, 0, -10, 90]])
+    detector = lambda images: [(boxes, [0.5, 0.9])] * len(images)  # noqa: E731
+    summary = gtpt.predict(PHOTOS / "cameraman.jpg", tmp_path, detector=detector, quiet=True)
+    assert not summary.skipped and (summary.sources[0].frames, summary.sources[0].people) == (1, 1)
+
+
+@pytest.mark.parametrize("follow", ["track", "smooth"])
+def test_photos_that_follow_each_other_are_detected_every_nth_time(follow: str, tmp_path: Path) -> None:
+    photos, detector = [PHOTOS / "cameraman.jpg"] * 5, Moving()
+    options = {"detector": detector, "detect_every": 2, follow: True, "draw": False, "format": "jsonl", "quiet": True}
+    gtpt.predict(photos, tmp_path, **options)
+    assert detector.calls == 3  # of frames 0, 2 and 4
+    assert [[p["id"] for p in people] for people in people_of(tmp_path / "photos.jsonl")] == [[1]] * 5
+
+
+def test_smoothing_and_tracking_bear_a_stride(tmp_path: Path) -> None:
+    """0.8 s from frame to frame is longer than smoothing remembers on its own."""
+    raw, calm = (tmp_path / "raw", tmp_path / "calm")
+    for out in (raw, calm):
+        options = {"stride": 24, "track": True, "smooth": out == calm, "draw": False, "format": "jsonl", "quiet": True}
+        gtpt.predict([PHOTOS / "cameraman.jpg"] * 49, out, detector=Moving(), **options)
+    rough, smooth = (people_of(out / "photos.jsonl") for out in (raw, calm))
+    assert [p["id"] for people in smooth for p in people] == [1, 1, 1]
+    assert [a == b for a, b in zip(rough, smooth, strict=True)] == [True, False, False]
+
+
+def test_a_detector_gets_the_device_of_the_estimator_or_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = []
+    monkeypatch.setattr("gtpt.job.make_detector", lambda *_, device, **__: devices.append(device))
+    for engine in (None, "torch", "openvino"):
+        Job(tmp_path, engine=engine, device="cuda").finder  # noqa: B018
+        Job(tmp_path, engine=engine, device="cuda", detector_device="cpu").finder  # noqa: B018
+    assert devices == ["cuda", "cpu"] * 3
+
+
+def test_a_device_that_the_detector_lacks_is_never_a_silent_cpu(tmp_path: Path) -> None:
+    file = tmp_path / "detector.onnx"
+    file.touch()
+    with pytest.raises(ValueError, match=r"detector, which runs in onnxruntime.* no device 'gpu'.*detector_device"):
+        Job(tmp_path, detector=file, engine="openvino", device="gpu").finder  # noqa: B018
+    with pytest.raises(ValueError, match=r"^no device 'gpu'"):
+        Job(tmp_path, detector=file, detector_device="gpu").finder  # noqa: B018
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_progress_says_the_speed_of_a_short_run(frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import rich.progress  # noqa: F401  # before the console is exchanged
+    from rich.console import Console
+
+    now = [0.0]
+    console = Console(record=True, width=120, file=io.StringIO(), get_time=lambda: now[0])
+    monkeypatch.setattr("rich.console.Console", lambda **_: console)
+
+    def results() -> Iterator[SimpleNamespace]:
+        for _ in range(frames):
+            now[0] += 0.5
+            yield SimpleNamespace(poses=[None, None])
+
+    source = Source("video", iter(()), Skipped(), frame_count=frames)
+    assert len(list(_progress(results(), source, False))) == frames
+    assert f"{frames}/{frames} {2 * frames} people, 2.0 frames/s" in console.export_text()
 
 
 def test_a_photo_without_a_box_is_skipped_alone(tmp_path: Path) -> None:
@@ -126,7 +218,8 @@ def test_urls_give_files_without_secrets(url: str, stem: str) -> None:
 
 
 def test_modules_come_on_first_use() -> None:
-    code = "import gtpt; print(gtpt.model.make_config, gtpt.evaluate.test, gtpt.measure.benchmark, gtpt.explain.explain)"
+    used = "gtpt.data, gtpt.evaluate.test, gtpt.explain.explain, gtpt.measure.benchmark, gtpt.model.make_config"
+    code = f"import gtpt; print({used})"
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="trian"):
         gtpt.trian  # noqa: B018

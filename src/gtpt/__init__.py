@@ -43,7 +43,7 @@ _HOME = {
 }
 
 
-_MODULES = {"detect", "evaluate", "explain", "export", "measure", "model", "sources", "train", "weights", "writers"}
+_MODULES = {"data", "detect", "evaluate", "explain", "export", "measure", "model", "sources", "train", "weights", "writers"}
 
 
 def __getattr__(name: str) -> Any:

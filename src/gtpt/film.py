@@ -20,7 +20,7 @@ import numpy as np
 
 from gtpt._extras import require
 from gtpt.sources import film_origin
-from gtpt.writers.file import explain
+from gtpt.writers.file import naming_errors
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class FilmWriter:
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
-            with explain(self.path):
+            with naming_errors(self.path):
                 yield
         except require("av", "video").error.FFmpegError as error:
             width, height = self.size

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Concatenate, ParamSpec
 from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 
-from gtpt.detect import DEFAULT_DETECTOR, WHOLE_IMAGE, GivenBoxes, WholeImage, load_boxes, make_detector
+from gtpt.detect import (
+    DEFAULT_DETECTOR,
+    WHOLE_IMAGE,
+    Detector,
+    GivenBoxes,
+    WholeImage,
+    as_detector,
+    load_boxes,
+    make_detector,
+)
 from gtpt.draw import draw_poses
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 from gtpt.pipeline import Pipeline, Result
-from gtpt.runtime.engine import OnnxEngine
 from gtpt.sources import IMAGE_SUFFIXES, Frame, Kind, Selection, Skipped, Source, open_source, without_password
 from gtpt.writers import FORMATS, open_writer
-from gtpt.writers.file import explain
+from gtpt.writers.file import naming_errors
 
 logger = logging.getLogger(__name__)
+
+Sources = str | Path | int | Sequence[str | Path]
+Options = ParamSpec("Options")
 
 MOVING = ("video", "stream", "camera")
 FILE_ENDINGS = {"coco": ".json", "jsonl": ".jsonl", "csv": ".csv", "npz": ".npz", "parquet": ".parquet"}
@@ -72,11 +84,15 @@ class Job:
     """Settings of a call. Models are opened once, before any source.
 
     Attributes:
-        out: folder for the results; made if it is not there.
+        out: folder for the results; made if it is not there. Files of the same name are replaced.
+        stride: take every n-th frame.
+        start, end: seconds into a film.
         weights: registered name, *.onnx, *.safetensors, or an authors' *.pth.
-        detector: registered name, a YOLOX *.onnx, or "whole-image".
+        detector: registered name, a YOLOX *.onnx, or "whole-image"; in Python also anything that `gtpt.detect.as_detector`
+            takes.
         detector_threshold: people with a lower score of the detector, or of the boxes, are left out; None: 0.3 for a
             detector, 0 for boxes of your own.
+        detector_device: "cpu", "cuda" or "coreml", since detectors run in onnxruntime; None: that of `device`.
         boxes: boxes of your own instead of a detector: a COCO JSON or CSV file, "whole-image", or in Python a mapping that
             `gtpt.detect.GivenBoxes` takes.
         format: "coco", "jsonl", "csv", "openpose", "controlnet", "npz" or "parquet"; None: coco, for films jsonl.
@@ -86,16 +102,23 @@ class Job:
         min_score: people with a lower score in [0, 1] (detector times mean keypoint) are dropped.
         track: give people ids over time; None: for films, streams and cameras.
         smooth: calm the keypoints over time (needs tracking).
-        detect_every: detect on every n-th frame; boxes in between come from the poses.
-        engine, device, threads, precision, batch_size, flip_test: see `PoseEstimator`. A detector runs on the same device
-            if the engine is onnxruntime, else on the CPU.
+        detect_every: detect on every n-th frame; boxes in between come from the poses. Photos and folders need `track` for
+            it, which says that they follow each other.
+        device: "cpu", and what the engine has beside it: "cuda" or "coreml" in onnxruntime, "gpu" or "npu" in OpenVINO,
+            "cuda" or "cuda:1" in PyTorch. One that is not there is an error.
+        engine, threads, precision, batch_size, flip_test: see `PoseEstimator`.
         quiet: show no progress bar.
     """
 
-    out: Path
+    out: str | Path = "out"
+    _: KW_ONLY
+    stride: int = 1
+    start: float | None = None
+    end: float | None = None
     weights: str | Path = DEFAULT_WEIGHTS
-    detector: str | Path = DEFAULT_DETECTOR
+    detector: str | Path | Callable[[Sequence[np.ndarray]], Sequence[Any]] = DEFAULT_DETECTOR
     detector_threshold: float | None = None
+    detector_device: str | None = None
     boxes: str | Path | Mapping[str | int, Any] | None = None
     format: str | None = None
     draw: bool = True
@@ -114,27 +137,31 @@ class Job:
     quiet: bool = False
     _taken: dict[str, Any] = field(default_factory=dict, init=False, repr=False)  # files of this call: their state before
 
-    def run(self, sources: Sequence[str], **selection: Any) -> Summary:
+    def run(self, sources: Sequence[str]) -> Summary:
         """Work through all sources; one that cannot be used is skipped, the others are done.
 
         Raises:
             ValueError, FileNotFoundError, OSError, ImportError: settings, weights or an output folder that cannot work.
         """
         self._check()
-        Selection(**{"stride": 1, "start": None, "end": None, **selection})
+        if self.detect_every > 1 and not self._follows("image") and any(map(_is_photos, _grouped(sources))):
+            raise ValueError(
+                f"detect_every={self.detect_every} carries boxes over to the next frame, but photos and folders need not "
+                f"follow each other: say with track (--track) that they do, or leave out detect_every"
+            )
         if not any(map(_is_there, sources)):  # said before anything is downloaded
             return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.out).close()  # permissions do not tell all: disks are read-only or full
+            self.folder.mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self.folder).close()  # permissions do not tell all: disks are read-only or full
         except OSError as error:
-            raise OSError(f"cannot write to the folder {self.out}: {error.strerror}; choose another --out") from error
+            raise OSError(f"cannot write to the folder {self.out}: {error.strerror}; choose another one (out)") from error
         self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
         summary = Summary()
         for source in _grouped(sources):
             try:
-                with open_source(source, **selection) as opened:
-                    self._work(opened, source, selection, summary)
+                with open_source(source, stride=self.stride, start=self.start, end=self.end) as opened:
+                    self._work(opened, source, summary)
             except KeyboardInterrupt:
                 summary.interrupted = True
                 break
@@ -144,19 +171,26 @@ class Job:
 
     def _check(self) -> None:
         if self.format is not None and self.format not in FORMATS:
-            raise ValueError(f"unknown --format {self.format!r}: use one of {list(FORMATS)}")
+            raise ValueError(f"unknown format {self.format!r}: use one of {list(FORMATS)}")
         if self.smooth and self.track is False:
-            raise ValueError("--smooth needs to know who is who: leave out --no-track")
+            raise ValueError("smooth needs to know who is who: leave out track=False (--no-track)")
         if self.explain and self.engine not in (None, "torch"):
-            raise ValueError(f"--explain reads the network's inside, which {self.engine} does not show: leave out --engine")
+            raise ValueError(f"explain reads the network's inside, which {self.engine} does not show: leave out the engine")
         if self.boxes is not None and self.detector != DEFAULT_DETECTOR:
-            raise ValueError(f"--boxes takes the place of --detector {self.detector}: give one of them")
+            raise ValueError(f"boxes take the place of the detector {self.detector}: give one of them")
+        if callable(self.detector) and (self.detector_threshold is not None or self.detector_device is not None):
+            raise ValueError("a detector of your own has its own threshold and device: leave out those of gtpt")
         for name in ("threshold", "min_score", "detector_threshold"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
         if self.detect_every < 1:
             raise ValueError(f"detect_every must be at least 1, got {self.detect_every}")
+        Selection(self.stride, self.start, self.end)
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.out)
 
     @cached_property
     def estimator(self) -> PoseEstimator:
@@ -171,44 +205,56 @@ class Job:
         )
 
     @cached_property
-    def finder(self) -> Any:
+    def finder(self) -> Detector:
+        if callable(self.detector):
+            return as_detector(self.detector)
         if isinstance(self.boxes, Mapping):
             return GivenBoxes(self.boxes, threshold=self.detector_threshold or 0.0)
         if self.boxes is not None and str(self.boxes) != WHOLE_IMAGE:
             return load_boxes(self.boxes, threshold=self.detector_threshold or 0.0)
-        # detectors run in onnxruntime, which may lack the device of another engine
-        device = self.device if isinstance(self.estimator.engine, OnnxEngine) else "cpu"
-        return make_detector(
-            self.boxes or self.detector, threshold=self.detector_threshold, device=device, threads=self.threads
-        )
+        device = self.detector_device or self.device
+        try:
+            return make_detector(
+                self.boxes or self.detector, threshold=self.detector_threshold, device=device, threads=self.threads
+            )
+        except ValueError as error:
+            if self.detector_device is not None or device == "cpu":
+                raise
+            raise ValueError(
+                f"the detector, which runs in onnxruntime, cannot be opened on the device of the estimator: {error}; "
+                f"detector_device (--detector-device) gives it another, such as cpu"
+            ) from error
+
+    def _follows(self, kind: Kind) -> bool:
+        """Are people of such a source followed from frame to frame?"""
+        return self.smooth or (kind in MOVING if self.track is None else self.track)
 
     def _pipeline(self, kind: Kind, seconds_between: float) -> Pipeline:
-        moving, tracker, smoother = kind in MOVING, None, None
-        if self.track or (self.track is None and moving) or self.smooth:
+        tracker, smoother = None, None
+        if self._follows(kind):
             from gtpt.track import Tracker
 
             tracker = Tracker(self.estimator.skeleton, memory_s=max(1.0, 3 * seconds_between))
         if self.smooth:
             from gtpt.smooth import Smoother
 
-            smoother = Smoother()
+            smoother = Smoother(memory_s=max(0.5, 3 * seconds_between))
         return Pipeline(
             self.estimator,
             self.finder,
             tracker=tracker,
             smoother=smoother,
-            detect_every=self.detect_every if moving else 1,
+            detect_every=self.detect_every,
             frames_at_once=1 if kind in ("stream", "camera") else 8,
             refine=isinstance(self.finder, WholeImage),
             min_score=self.min_score,
         )
 
-    def _work(self, opened: Source, source: Any, selection: Mapping[str, Any], summary: Summary) -> None:
+    def _work(self, opened: Source, source: Any, summary: Summary) -> None:
         moving = opened.kind in MOVING
         done = SourceSummary(_name(source))
         summary.sources.append(done)
-        seconds_between = selection.get("stride", 1) / (opened.fps or 30)
-        results = self._pipeline(opened.kind, seconds_between)(self._known(opened))
+        results = self._pipeline(opened.kind, self.stride / (opened.fps or 30))(self._known(opened))
         try:
             with ExitStack() as stack:
                 writer = stack.enter_context(self._writer(done, moving))
@@ -277,7 +323,7 @@ class Job:
             skipped.add(name, f"a picture of {width}x{height} is larger than {Path(name).suffix} can be")
             return
         path = self._place(name, done)
-        with explain(path):  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        with naming_errors(path):  # cv2.imwrite fails silently on non-ASCII paths and full disks
             try:
                 path.write_bytes(data.tobytes())
             except OSError:
@@ -286,48 +332,52 @@ class Job:
 
     def _place(self, name: str, done: SourceSummary) -> Path:
         """A file in the output folder that nothing else of this call is written to: two sources may have the same name."""
-        path, number = self.out / name, 2
+        path, number = self.folder / name, 2
         while str(path).casefold() in self._taken:  # A.jpg and a.jpg are one file on some systems
-            path, number = self.out / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
+            path, number = self.folder / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
         self._taken[str(path).casefold()] = _state(path)
         done.files.append(str(path))
         return path
 
 
-def predict(
-    sources: str | Path | int | Sequence[str | Path],
-    out: str | Path = "out",
-    *,
-    stride: int = 1,
-    start: float | None = None,
-    end: float | None = None,
-    **settings: Any,
-) -> Summary:
+def _with_options_of(
+    job: Callable[Options, Job],
+) -> Callable[[Callable[..., Summary]], Callable[Concatenate[Sources, Options], Summary]]:
+    """Gives a function the parameters of `Job`, for type checkers, editors and `help`, without a second list of them."""
+
+    def decorate(function: Callable[..., Summary]) -> Callable[Concatenate[Sources, Options], Summary]:
+        own, options = (inspect.signature(f).parameters.values() for f in (function, job))
+        parameters = [p for p in own if p.kind is p.POSITIONAL_OR_KEYWORD] + list(options)
+        function.__signature__ = inspect.signature(function).replace(parameters=parameters)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+@_with_options_of(Job)
+def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
     """Find people and their keypoints: photos, folders, films, streams and cameras in; pictures and keypoint files out.
 
     The same as `gtpt predict`, with options of the same names. Use `Pipeline` for the poses themselves instead of files.
 
-        summary = gtpt.predict("film.mp4", boxes="boxes.csv", smooth=True)
+        summary = gtpt.predict("film.mp4", "out", boxes="boxes.csv", smooth=True)
         summary.sources[0].files                        # ["out/film.jsonl", "out/film_pose.mp4"]
 
     Args:
-        sources: one or several: files, folders, URLs, or the number of a camera.
-        out: folder for the results; files of the same name are replaced.
-        stride: take every n-th frame.
-        start, end: seconds into a film.
-        settings: the other attributes of `Job`.
+        sources: one or several: photos, folders of photos, films, URLs, or the number of a camera.
+        out: folder for the results.
+        options: the other attributes of `Job`, which says what each does.
 
     Returns:
         What was written and what was skipped. A source that cannot be used is skipped, and Ctrl-C ends the call with
         valid files; neither raises.
 
     Raises:
-        TypeError: an unknown setting.
-        ValueError, FileNotFoundError, OSError, ImportError: settings, weights or an output folder that cannot work.
+        TypeError: an unknown option.
+        ValueError, FileNotFoundError, OSError, ImportError: options, weights or an output folder that cannot work.
     """
     names = [sources] if isinstance(sources, (str, Path, int)) else sources
-    job = Job(Path(out), **settings)
-    return job.run([str(name) for name in names], stride=stride, start=start, end=end)
+    return Job(*out, **options).run([str(name) for name in names])
 
 
 def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
@@ -336,6 +386,10 @@ def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
     if photos:
         yield photos
     yield from (s for s in sources if s not in photos)
+
+
+def _is_photos(source: str | list[str]) -> bool:
+    return isinstance(source, list) or Path(source).is_dir()
 
 
 def _is_there(source: str) -> bool:
@@ -381,7 +435,8 @@ def _progress(results: Iterator[Result], opened: Source, quiet: bool) -> Iterato
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
         task = bar.add_task(opened.kind, total=opened.frame_count, people=0, rate=0.0)
         people = 0
-        for result in results:
+        for frames, result in enumerate(results, start=1):
             yield result
             people += len(result.poses)
-            bar.update(task, advance=1, people=people, rate=bar.tasks[0].speed or 0.0)
+            elapsed = bar.tasks[0].elapsed or 1e-9  # rich's own speed needs several frames
+            bar.update(task, completed=frames, people=people, rate=frames / elapsed)

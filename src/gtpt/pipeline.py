@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,6 +14,8 @@ from gtpt.detect import Detections, Detector, as_detector
 from gtpt.estimator import PoseEstimator
 from gtpt.poses import Poses
 from gtpt.sources import Frame
+
+logger = logging.getLogger(__name__)
 
 RIGHT = 0.3  # calibrated score from which a keypoint helps to place the next box
 
@@ -38,7 +41,8 @@ class Pipeline:
 
     Args:
         estimator: boxes to poses.
-        detector: images to boxes: a `gtpt.detect.Detector`, or any function that `as_detector` takes.
+        detector: images to boxes: a `gtpt.detect.Detector`, or any function that `as_detector` takes. Boxes entirely
+            outside their image are dropped, with a warning at the first: no pose can come from them.
         tracker: gives ids; None leaves them at -1.
         smoother: calms keypoints over time; needs a tracker.
         detect_every: run the detector on every n-th frame only; in between, each person's box comes from the pose
@@ -75,6 +79,7 @@ class Pipeline:
         self.tracker, self.smoother = tracker, smoother
         self.detect_every, self.refine, self.min_score = detect_every, refine, min_score
         self.frames_at_once = frames_at_once if detect_every == 1 else 1
+        self._warned = False
 
     def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
         """Results in the order of the frames, as soon as they are known."""
@@ -84,11 +89,22 @@ class Pipeline:
             images = [frame.image for frame in chunk]
             if people is None or number % self.detect_every == 0:
                 people = self.detector(images, [frame.key for frame in chunk])
+            people = [self._inside(found, frame) for found, frame in zip(people, chunk, strict=True)]
             estimated = self._estimate(images, people)
             number += len(chunk)
             for frame, (poses, _) in zip(chunk, estimated, strict=True):
                 yield Result(frame, self._follow(poses, frame.time))
             people = [Detections(boxes_from_poses(poses), found) for poses, found in estimated[-1:]]
+
+    def _inside(self, found: Detections, frame: Frame) -> Detections:
+        """Without boxes that lie outside the image, whether detected, given, or carried over from a larger photo."""
+        size = np.array(frame.image.shape[1::-1])
+        inside = ((found.boxes[:, 2:] > 0) & (found.boxes[:, :2] < size)).all(axis=1)
+        if inside.all():
+            return found
+        level, self._warned = logging.INFO if self._warned else logging.WARNING, True
+        logger.log(level, "%s: %d of %d boxes lie outside the image", frame.key, (~inside).sum(), len(found))
+        return found[np.flatnonzero(inside)]
 
     def _estimate(self, images: list[np.ndarray], people: list[Detections]) -> list[tuple[Poses, np.ndarray]]:
         """Poses of each image, and what the detector thought of these people: it stays theirs until it looks again."""

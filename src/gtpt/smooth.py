@@ -9,7 +9,6 @@ from gtpt.poses import NO_ID, Poses
 SPEED_CUTOFF = 1.0  # Hz, of the low-pass that estimates speeds; the paper's value
 CONFIDENT = 0.5  # keypoint scores from here on are trusted fully, lower ones in proportion
 LEAST_TRUST = 0.1
-MAX_GAP = 0.5  # seconds after which someone may have moved anywhere: smoothing starts anew, and who is gone is forgotten
 COLUMNS = (2, 4, 6, 7)  # where the state of a joint splits: raw x y | smooth x y | velocity x y | trust | time seen
 
 
@@ -24,16 +23,21 @@ class Smoother:
     Args:
         min_cutoff: Hz; lower is calmer at rest, and slow motion lags more.
         beta: Hz per squared speed; higher lags less.
+        memory_s: seconds after which someone may have moved anywhere: smoothing starts anew, and who is gone is forgotten.
+            It must be longer than the time from frame to frame, or nothing is smoothed.
 
     Raises:
         ValueError: a parameter that is not positive (beta may be 0).
     """
 
-    def __init__(self, *, min_cutoff: float = 0.5, beta: float = 12.0) -> None:
+    def __init__(self, *, min_cutoff: float = 0.5, beta: float = 12.0, memory_s: float = 0.5) -> None:
         if not min_cutoff > 0 or not beta >= 0:
             raise ValueError(f"min_cutoff must be positive and beta not negative, got {min_cutoff} and {beta}")
+        if not memory_s > 0:
+            raise ValueError(f"memory_s must be positive seconds, got {memory_s}")
         self.min_cutoff = min_cutoff
         self.beta = beta
+        self.memory_s = memory_s
         self._time = -np.inf
         self._ids = np.empty(0, np.int64)
         self._state = np.empty((0, 0, 8))  # (T, K, 8), columns as above
@@ -67,7 +71,7 @@ class Smoother:
 
     def _before(self, poses: Poses, time: float) -> np.ndarray:
         """(N, K, 8) states of these people, NaN for new ones; forgets who is gone for too long."""
-        recent = self._state[:, :1, 7].max(axis=1, initial=-np.inf) >= time - MAX_GAP
+        recent = self._state[:, :1, 7].max(axis=1, initial=-np.inf) >= time - self.memory_s
         self._ids = self._ids[recent]
         before = np.full((len(poses), len(poses.skeleton), 8), np.nan)
         self._state = self._state[recent] if len(self._ids) else before[:0]

@@ -195,7 +195,7 @@ def test_read_only_folder_is_refused_before_the_work(not_root: None, capsys: pyt
         (Path(folder) / "out").mkdir(mode=0o500)
         assert run(PHOTO, *WHOLE, "-o", Path(folder) / "out") == 1
     error = capsys.readouterr().err
-    assert "cannot write to the folder" in error and "Permission denied" in error and "choose another --out" in error
+    assert "cannot write to the folder" in error and "Permission denied" in error and "choose another one (out)" in error
 
 
 def test_a_read_only_disk_and_a_file_in_place_of_the_folder(
@@ -206,7 +206,7 @@ def test_a_read_only_disk_and_a_file_in_place_of_the_folder(
     for out in (small_disk, small_disk / "new", tmp_path / "file"):
         assert run(PHOTO, *WHOLE, "-o", out) == 1
         error = capsys.readouterr().err
-        assert str(out) in error and "--out" in error and "Traceback" not in error
+        assert str(out) in error and "(out)" in error and "Traceback" not in error
 
 
 # --- streams and cameras that end ---

@@ -76,6 +76,39 @@ def test_predict_skips_what_it_cannot_read(
     assert [p.name for p in out.iterdir()] == ["Fotos für müde Augen.json"]
 
 
+def test_predict_options_change_what_they_should(tmp_path: Path) -> None:
+    """Bundled weights on a photo with two boxes: what each option changes, and what it must leave alone."""
+    boxes = tmp_path / "boxes.csv"
+    boxes.write_text("file,x1,y1,x2,y2,score\ncameraman.jpg,0,62,340,512,0.9\ncameraman.jpg,20,80,320,500,0.4\n")
+
+    def predict(*options: object) -> tuple[np.ndarray, bytes]:
+        """(N, 17, 3) keypoints and the drawn picture."""
+        photo = PHOTOS / "cameraman.jpg"
+        assert run("predict", photo, "--boxes", boxes, "-o", tmp_path, "--threads", 1, "--json", *options) == 0
+        people = json.loads((tmp_path / "cameraman.json").read_text())
+        picture = (tmp_path / "cameraman_pose.jpg").read_bytes()
+        return np.array([p["keypoints"] for p in people]).reshape(-1, 17, 3), picture
+
+    keypoints, picture = predict()
+    assert len(keypoints) == 2
+    again, other = predict("--threshold", 0.9)
+    assert np.array_equal(again, keypoints) and other != picture
+    again, other = predict("--batch-size", 1)
+    np.testing.assert_allclose(again, keypoints, atol=0.01)
+    sure, _ = predict("--detector-threshold", 0.5)
+    assert len(sure) == 1 and np.allclose(sure[0], keypoints[0], atol=0.01)
+    mirrored, _ = predict("--flip-test")
+    moved = np.linalg.norm(mirrored[..., :2] - keypoints[..., :2], axis=-1)
+    assert moved.max() > 0.5 and np.median(moved) < 20  # other figures, the same person
+
+
+def test_predict_detector_on_a_device_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "net.onnx").touch()
+    photo, detector = PHOTOS / "cameraman.jpg", ("--detector", tmp_path / "net.onnx", "--detector-device", "abacus")
+    assert run("predict", photo, *detector, "-o", tmp_path / "out") == 1
+    assert "no device 'abacus'" in capsys.readouterr().err
+
+
 def test_predict_in_a_precision_that_the_engine_lacks(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     photo, arguments = next(PHOTOS.glob("*.jpg")), ("--boxes", "whole-image", "-o", tmp_path)
     assert run("predict", photo, *arguments, "--precision", "float32", "--json") == 0
@@ -168,7 +201,7 @@ def test_predict_film(film: Path, weights: Path, tmp_path: Path, capsys: pytest.
     [
         (("--format", "xml"), "xml"),
         (("--smooth", "--no-track"), "--no-track"),
-        (("--explain", "--engine", "onnxruntime"), "--explain"),
+        (("--explain", "--engine", "onnxruntime"), "explain reads"),
         (("--device", "cuda:9"), "no device"),
         (("--boxes", "nowhere.csv"), "nowhere.csv"),
     ],

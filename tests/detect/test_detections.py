@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -107,14 +106,6 @@ def test_names_that_match_nothing():
     for names in (None, ["a.jpg", "b.jpg"]):
         with pytest.raises(ValueError, match="need as many names"):
             GivenBoxes({"a.jpg": np.array([BOX])})([IMAGE], names)
-
-
-def test_boxes_outside_are_dropped_and_counted(caplog: pytest.LogCaptureFixture):
-    boxes = np.array([BOX, [-30, -30, 5, 5], [200, 0, 220, 10], [0, 100, 9, 120], [-9, -9, 0, 5], [190, 90, 300, 300]])
-    with caplog.at_level(logging.WARNING):
-        (found,) = GivenBoxes({"a.jpg": boxes})([IMAGE], ["a.jpg"])
-    assert found.boxes.tolist() == boxes[[0, 1, 5]].tolist()
-    assert "a.jpg: 3 of 6 given boxes lie outside" in caplog.text
 
 
 def test_wrong_boxes_name_their_image():
@@ -222,7 +213,7 @@ def test_without_network_the_ways_out_are_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("GTPT_OFFLINE", "1")
     with pytest.raises(FileNotFoundError) as raised:
         make_detector("yolox-nano")
-    for way in ("GTPT_OFFLINE", "--detector FILE.onnx", "--detector whole-image", "boxes of your own"):
+    for way in ("GTPT_OFFLINE", "by its path", "detector whole-image", "boxes of your own"):
         assert way in str(raised.value)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    sources: list[str] = typer.Argument(help="Photos, folders, films, stream URLs, or a camera number."),
+    sources: list[str] = typer.Argument(help="Photos, folders of photos, films, stream URLs, or a camera number."),
     out: Path = typer.Option(Path("out"), "--out", "-o", help="Folder for the results; made if it is not there."),
     weights: str = typer.Option(
         "gtpt-t-coco17", "--weights", "-w", help="Registered name, *.onnx, *.safetensors or *.pth."
@@ -20,6 +20,9 @@ def predict(
     detector: str = typer.Option("yolox-nano", help="Registered name, a YOLOX *.onnx, or whole-image."),
     detector_threshold: float = typer.Option(
         None, min=0, max=1, help="Leave out people that the detector scores lower. Default: 0.3; boxes of your own: 0."
+    ),
+    detector_device: str = typer.Option(
+        None, help="cpu, cuda or coreml: detectors run in onnxruntime. Default: the --device."
     ),
     boxes: str = typer.Option(None, help="Boxes of your own (COCO JSON or CSV), or whole-image, instead of a detector."),
     format: str = typer.Option(  # noqa: A002
@@ -35,12 +38,16 @@ def predict(
     ),
     track: bool = typer.Option(None, help="Give people ids over time. Default: for films, streams and cameras."),
     smooth: bool = typer.Option(False, "--smooth", help="Calm the keypoints over time (needs tracking)."),
-    detect_every: int = typer.Option(1, min=1, help="Detect on every n-th frame; boxes in between come from the poses."),
+    detect_every: int = typer.Option(
+        1, min=1, help="Detect on every n-th frame; boxes in between come from the poses. Photos: with --track."
+    ),
     stride: int = typer.Option(1, min=1, help="Take every n-th frame."),
     start: float = typer.Option(None, min=0, help="Seconds into the film."),
     end: float = typer.Option(None, min=0, help="Seconds into the film."),
     engine: str = typer.Option(None, help="onnxruntime, openvino or torch. Default: what reads the weights."),
-    device: str = typer.Option("cpu", help="cpu, cuda, ...; one that is not there is an error."),
+    device: str = typer.Option(
+        "cpu", help="cpu; onnxruntime: cuda, coreml; openvino: gpu, npu; torch: cuda, cuda:1. An error if it is not there."
+    ),
     threads: int = typer.Option(None, min=1, help="CPU threads of the network. Default: the engine's choice."),
     precision: str = typer.Option("float32", help="float32, or bfloat16: faster, in OpenVINO on CPUs that have it."),
     batch_size: int = typer.Option(32, min=1, help="People per call of the network."),
@@ -63,6 +70,7 @@ def predict(
         weights=weights,
         detector=detector,
         detector_threshold=detector_threshold,
+        detector_device=detector_device,
         boxes=boxes,
         format=format,
         draw=draw,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
@@ -15,8 +14,6 @@ import numpy as np
 from gtpt.data.coco import check_form, index_images, person_category, require_coco
 from gtpt.data.images import read_json
 from gtpt.detect.detections import Detections, Detector, to_detections
-
-logger = logging.getLogger(__name__)
 
 NAMES = ("name", "file", "file_name", "image", "frame")
 CORNERS, SIZES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
@@ -59,7 +56,7 @@ class GivenBoxes(Detector):
     def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
         if names is None or len(names) != len(images):
             raise ValueError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
-        return [self._inside(self.find(name), image, name) for image, name in zip(images, names, strict=True)]
+        return [self.find(name) for name in names]
 
     def find(self, name: str) -> Detections:
         """Boxes of an image by its file name, path or number; ValueError if there is no entry, or more than one fits."""
@@ -78,15 +75,6 @@ class GivenBoxes(Detector):
         known = [*self._by_name, *self._by_number][:3]
         hint = "; boxes by image id need images called by numbers" if self._by_number and not self._by_name else ""
         raise ValueError(f"no boxes are given for {name!r}; they are for {len(self)} images such as {known}{hint}")
-
-    @staticmethod
-    def _inside(found: Detections, image: np.ndarray, name: str) -> Detections:
-        """Without boxes that lie outside the image entirely: no pose can come from them."""
-        size = np.array(image.shape[1::-1])
-        inside = ((found.boxes[:, 2:] > 0) & (found.boxes[:, :2] < size)).all(axis=1)
-        if not inside.all():
-            logger.warning("%s: %d of %d given boxes lie outside the image", name, (~inside).sum(), len(found))
-        return found[np.flatnonzero(inside)]
 
 
 def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:

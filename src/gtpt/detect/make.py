@@ -1,4 +1,4 @@
-"""A detector from what a user writes after `--detector`."""
+"""A detector from its name or file."""
 
 from __future__ import annotations
 
@@ -40,6 +40,6 @@ def make_detector(
         return YoloxDetector(spec, device=device, threads=threads, **settings)
     except (FileNotFoundError, ConnectionError) as error:
         raise type(error)(
-            f"{error}\nWithout this detector: give a YOLOX file by its path (--detector FILE.onnx), take the whole image "
-            f"as the box of one person (--detector {WHOLE_IMAGE}), or give boxes of your own (COCO *.json, or *.csv)"
+            f"{error}\nWithout this detector: give a YOLOX file by its path as the detector, take the whole image as the "
+            f"box of one person (the detector {WHOLE_IMAGE}), or give boxes of your own (COCO *.json, or *.csv)"
         ) from error

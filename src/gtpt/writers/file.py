@@ -13,7 +13,7 @@ from gtpt.skeleton import Skeleton
 
 
 @contextmanager
-def explain(path: Path) -> Iterator[None]:
+def naming_errors(path: Path) -> Iterator[None]:
     """Turn an OSError into one of the same kind whose message says what could not be written."""
     try:
         yield
@@ -32,7 +32,7 @@ class FileWriter(AbstractContextManager["FileWriter"]):
         self.partial = path.with_name(path.name + ".partial")
         self.images = 0
         self._skeleton: Skeleton | None = None
-        with explain(path):
+        with naming_errors(path):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "there is a folder of that name")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ class FileWriter(AbstractContextManager["FileWriter"]):
     def close(self) -> None:
         if self.file.closed:
             return
-        with explain(self.path):
+        with naming_errors(self.path):
             try:
                 with self.file:
                     self.finish()
@@ -91,7 +91,7 @@ class RecordWriter(FileWriter):
 
     def append(self, record: bytes) -> None:
         """Write a whole record, or nothing of it if the disk is full or the user interrupts."""
-        with explain(self.path):
+        with naming_errors(self.path):
             try:
                 self._write(record + self.tail)
             except BaseException:

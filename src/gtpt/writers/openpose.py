@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gtpt import formats
 from gtpt.poses import Poses
-from gtpt.writers.file import explain
+from gtpt.writers.file import naming_errors
 
 
 class OpenPoseWriter(AbstractContextManager["OpenPoseWriter"]):
@@ -19,7 +19,7 @@ class OpenPoseWriter(AbstractContextManager["OpenPoseWriter"]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with explain(path):
+        with naming_errors(path):
             path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path).close()  # may we write there? better now than after the first image
 
@@ -27,7 +27,7 @@ class OpenPoseWriter(AbstractContextManager["OpenPoseWriter"]):
         target = self.path / f"{Path(name).stem}_{frame:012d}_keypoints.json"
         partial = target.with_name(target.name + ".partial")
         text = formats.to_json_text(poses.to_openpose(controlnet=self.controlnet))
-        with explain(target):
+        with naming_errors(target):
             try:
                 partial.write_text(text, encoding="utf-8")
                 os.replace(partial, target)

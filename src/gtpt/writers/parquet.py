@@ -13,7 +13,7 @@ from gtpt import formats
 from gtpt._extras import require
 from gtpt.poses import Poses
 from gtpt.writers.csv import FRAME_COLUMNS, readable
-from gtpt.writers.file import FileWriter, explain
+from gtpt.writers.file import FileWriter, naming_errors
 
 ROWS_PER_GROUP = 1 << 16  # 3,855 people of 17 keypoints; about 6 MB of memory
 RESERVE = 1 << 20  # bytes of the disk that stay free for the file's index, without which nothing of it can be read
@@ -38,7 +38,7 @@ class ParquetWriter(FileWriter):
         self._waiting.append(formats.to_table(poses, frame=frame, time=time, name=readable(name)))
         self._rows += poses.keypoint_scores.size
         if self._rows >= ROWS_PER_GROUP:
-            with explain(self.path):
+            with naming_errors(self.path):
                 self._flush()
         self.images += 1
 
