@@ -134,10 +134,10 @@ def test(
     network: GTPT | Engine
     if path.suffix == ".onnx":
         if entire:
-            raise ValueError("--entire needs a network in PyTorch: an exported file always prunes")
+            raise ValueError("entire needs a network in PyTorch: an exported file always prunes")
         network = open_engine(path, engine, device=device, precision=precision)
     elif engine or precision != "float32":
-        raise ValueError(f"--engine and --precision are for exported *.onnx files, not {path.name}")
+        raise ValueError(f"engine and precision are for exported *.onnx files, not {path.name}")
     else:
         network = _load(path, branch, device)
     rates = "entire" if entire else None
