@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtpt import Poses, Skeleton, load_skeleton
+from gtpt.data.coco import WHOLEBODY_LISTS, joint_list
 
 from .sample import assert_same, make_poses
 
@@ -93,6 +94,26 @@ def test_coco_entries():
     np.testing.assert_allclose(second["bbox"], [x1, y1, x2 - x1, y2 - y1], rtol=1e-6)
     np.testing.assert_array_equal(np.float32(second["keypoints"]).reshape(17, 3), poses.to_numpy()[1])
     assert np.float32(second["score"]) == poses.scores[1]
+
+
+def test_coco_keeps_the_parts_of_wholebody_apart():
+    poses = make_poses(2, "coco_wholebody133")
+    entry = poses.to_coco(1)[1]
+    read = {key: np.float32(entry[key]).reshape(-1, 3) for key in WHOLEBODY_LISTS}
+    assert [len(part) for part in read.values()] == [17, 6, 68, 21, 21]
+    np.testing.assert_array_equal(np.concatenate(list(read.values())), poses.to_numpy()[1])
+    for key, name in (("keypoints", "nose"), ("foot_kpts", "left_big_toe"), ("righthand_kpts", "right_hand_wrist")):
+        np.testing.assert_array_equal(read[key][0], poses.to_numpy()[1, poses.skeleton.index(name)])
+    np.testing.assert_array_equal(np.float32(joint_list(entry, poses.skeleton, "results")), poses.to_numpy()[1])
+
+
+def test_coco_has_one_list_for_any_other_skeleton():
+    data = load_skeleton("coco_wholebody133").to_dict()
+    data["keypoints"]["navel"] = 0.1
+    data["groups"]["legs"]["keypoints"].append("navel")
+    for skeleton in (Skeleton.from_dict(data), HORSE):
+        (entry,) = make_poses(1, skeleton).to_coco(1)
+        assert len(entry["keypoints"]) == 3 * len(skeleton) and "foot_kpts" not in entry
 
 
 def test_coco_has_numbers_only():

@@ -26,6 +26,9 @@ VISIBLE = 0.3  # calibrated keypoint score from which on a keypoint counts as se
 
 TABLE_COLUMNS = ("person", "id", "joint", "x", "y", "score", "raw_score", "person_score", "x1", "y1", "x2", "y2")
 
+# What COCO-WholeBody calls the keypoints of its parts, in the order of the parts of our skeleton; the first is COCO's own.
+WHOLEBODY_LISTS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
+
 _COCO_18 = (
     *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
     *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
@@ -98,9 +101,13 @@ def from_dict(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def to_coco(poses: Poses, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
     """`Poses.to_coco`: one entry of a COCO results file for each person."""
+    points = _finite_points(poses)
     columns = {
         "bbox": _numbers(np.nan_to_num(xyxy_to_xywh(poses.boxes))),
-        "keypoints": _numbers(_finite_points(poses).reshape(len(poses), 3 * len(poses.skeleton))),
+        **{
+            name: _numbers(points[:, indices].reshape(len(poses), 3 * len(indices)))
+            for name, indices in _coco_lists(poses.skeleton).items()
+        },
         "score": _numbers(np.nan_to_num(poses.scores)),
     }
     people = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -212,6 +219,14 @@ def to_html(poses: Poses) -> str:
         rows.append("<tr>" + "".join(map(cells, (*values, f"{seen} of {len(poses.skeleton)}"))) + "</tr>")
     heads = "".join(f"<th>{h}</th>" for h in ("person", "id", "score", "box x1, y1, x2, y2", "keypoints seen"))
     return f"<table><caption>{html.escape(repr(poses))}</caption><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+def _coco_lists(skeleton: Skeleton) -> dict[str, Sequence[int]]:
+    """Which keypoints are in which list of a COCO entry: one list holds all, but COCO-WholeBody keeps its parts apart."""
+    wholebody = load_skeleton("coco_wholebody133")
+    if skeleton.keypoints == wholebody.keypoints:
+        return dict(zip(WHOLEBODY_LISTS, wholebody.parts.values(), strict=True))
+    return {WHOLEBODY_LISTS[0]: range(len(skeleton))}
 
 
 def _skeleton_reference(skeleton: Skeleton) -> str | dict[str, Any]:

@@ -117,7 +117,10 @@ class Poses:
         return formats.to_json_text(self.to_dict())
 
     def to_coco(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
-        """Entries of a COCO results file: keypoints as x, y, calibrated score, and track_id if there is one."""
+        """Entries of a COCO results file: keypoints as x, y, calibrated score, and track_id if there is one.
+
+        The 133 keypoints of COCO-WholeBody are in its five lists, those of any other skeleton all in `keypoints`.
+        """
         return formats.to_coco(self, image_id, category_id)
 
     def to_openpose(self, *, controlnet: bool = False) -> dict[str, Any]:
