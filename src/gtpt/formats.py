@@ -64,7 +64,7 @@ def image_dict(poses: Poses) -> dict[str, Any]:
         strict=True,
     )
     return {
-        "image_size": [int(side) for side in poses.image_size],
+        "image_size": list(poses.image_size),
         "people": [
             {"id": id_ if id_ >= 0 else None, "box": box, "score": score, "keypoints": points_, "raw_scores": raw}
             for id_, box, score, points_, raw in people
@@ -73,7 +73,7 @@ def image_dict(poses: Poses) -> dict[str, Any]:
 
 
 def from_dict(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `Poses` from what `to_dict` gave; other keys are ignored.
+    """The fields of `Poses`, which checks their values, from what `to_dict` gave; other keys are ignored.
 
     Raises:
         ValueError: a missing key, or a list of the wrong length, named.
@@ -86,15 +86,14 @@ def from_dict(data: Mapping[str, Any]) -> dict[str, Any]:
         if missing := sorted({"id", "box", "score", "keypoints", "raw_scores"} - set(person)):
             raise ValueError(f"poses: person {i} misses the keys {missing}; see docs/formats.md")
     points = _array([p["keypoints"] for p in people], (len(people), len(skeleton), 3), "keypoints")
-    width, height = data["image_size"]
     return {
         "boxes": _array([p["box"] for p in people], (len(people), 4), "box"),
         "scores": _array([p["score"] for p in people], (len(people),), "score"),
         "keypoints": points[..., :2],
         "keypoint_scores": points[..., 2],
         "raw_scores": _array([p["raw_scores"] for p in people], (len(people), len(skeleton)), "raw_scores"),
-        "ids": np.array([-1 if p["id"] is None else p["id"] for p in people], dtype=np.int64),
-        "image_size": (int(width), int(height)),
+        "ids": [-1 if p["id"] is None else p["id"] for p in people],
+        "image_size": data["image_size"],
         "skeleton": skeleton,
     }
 
@@ -147,7 +146,7 @@ def to_openpose(poses: Poses, *, controlnet: bool = False) -> dict[str, Any]:
         for i, id_ in enumerate(poses.ids.tolist())
     ]
     width, height = poses.image_size
-    return {"version": 1.3, "people": people, "canvas_width": int(width), "canvas_height": int(height)}
+    return {"version": 1.3, "people": people, "canvas_width": width, "canvas_height": height}
 
 
 def to_table(poses: Poses, **constants: int | float | str) -> dict[str, np.ndarray]:
