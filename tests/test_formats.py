@@ -77,6 +77,8 @@ def test_a_changed_builtin_skeleton_travels_in_full():
         (lambda d: d["people"][0]["keypoints"].pop(), "'keypoints' of the people"),
         (lambda d: d["people"][0].update(score="high"), "'score' of the people must be numbers"),
         (lambda d: [p["box"].append(1) for p in d["people"]], r"'box' of the people must have shape \(3, 4\)"),
+        (lambda d: d.update(people=None), "people must be a list of objects, got None"),
+        (lambda d: d.update(people=[5]), r"people must be a list of objects, got \[5\]"),
         (lambda d: d.update(skeleton="coco18"), "coco18"),
         (lambda d: d.update(image_size=5), r"Poses\.image_size must be .*got 5"),
         (lambda d: d["people"][2].update(id=1.7), r"Poses\.ids must be .*got 1\.7"),

@@ -54,20 +54,19 @@ def to_dict(poses: Poses) -> dict[str, Any]:
 
 def image_dict(poses: Poses) -> dict[str, Any]:
     """`to_dict` without the skeleton, for files that name it once."""
-    points = np.concatenate([poses.keypoints, poses.keypoint_scores[..., None]], axis=2)
     people = zip(
         poses.ids.tolist(),
         _numbers(poses.boxes),
         _numbers(poses.scores),
-        _numbers(points),
+        _numbers(to_numpy(poses)),
         _numbers(poses.raw_scores),
         strict=True,
     )
     return {
         "image_size": list(poses.image_size),
         "people": [
-            {"id": id_ if id_ >= 0 else None, "box": box, "score": score, "keypoints": points_, "raw_scores": raw}
-            for id_, box, score, points_, raw in people
+            {"id": id_ if id_ >= 0 else None, "box": box, "score": score, "keypoints": points, "raw_scores": raw}
+            for id_, box, score, points, raw in people
         ],
     }
 
@@ -76,12 +75,14 @@ def from_dict(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `Poses`, which checks their values, from what `to_dict` gave; other keys are ignored.
 
     Raises:
-        ValueError: a missing key, or a list of the wrong length, named.
+        ValueError: people that are no list of mappings, a missing key, or a list of the wrong length, named.
     """
     if missing := sorted({"image_size", "skeleton", "people"} - set(data)):
         raise ValueError(f"poses: missing keys {missing}; see docs/formats.md")
     skeleton = _skeleton(data["skeleton"])
     people = data["people"]
+    if not isinstance(people, Sequence) or not all(isinstance(person, Mapping) for person in people):
+        raise ValueError(f"poses: people must be a list of objects, got {people!r:.80}; see docs/formats.md")
     for i, person in enumerate(people):
         if missing := sorted({"id", "box", "score", "keypoints", "raw_scores"} - set(person)):
             raise ValueError(f"poses: person {i} misses the keys {missing}; see docs/formats.md")

@@ -14,7 +14,7 @@ from gtpt.skeleton import Skeleton
 
 NO_ID = -1
 
-_KINDS = {  # what the arrays hold
+ARRAYS = {  # a row for each person, and what is in it
     "boxes": "x1, y1, x2, y2 with x1 <= x2 and y1 <= y2, not x, y, width, height",
     "scores": "numbers in [0, 1]",
     "keypoints": "numbers",
@@ -58,7 +58,7 @@ class Poses:
     def __post_init__(self) -> None:
         if not isinstance(self.skeleton, Skeleton):
             raise ValueError(f"Poses.skeleton must be a Skeleton (see gtpt.load_skeleton), got {self.skeleton!r:.80}")
-        arrays = {name: _as_array(name, getattr(self, name)) for name in _KINDS}
+        arrays = {name: _as_array(name, getattr(self, name)) for name in ARRAYS}
         count, joints = len(np.atleast_1d(arrays["boxes"])), len(self.skeleton)
         shapes = {
             "boxes": (count, 4),
@@ -103,7 +103,7 @@ class Poses:
             index = [int(index)]
         elif not isinstance(index, slice):
             index = np.asarray(index, dtype=np.int64 if len(index) == 0 else None)
-        return replace(self, **{name: getattr(self, name)[index] for name in _KINDS})
+        return replace(self, **{name: getattr(self, name)[index] for name in ARRAYS})
 
     def __iter__(self) -> Iterator[Poses]:
         return (self[i] for i in range(len(self)))
@@ -182,9 +182,9 @@ def _as_array(name: str, values: Any) -> np.ndarray:
         with np.errstate(invalid="ignore", over="ignore"):
             array = given.astype(kind, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"Poses.{name} must be an array of {_KINDS[name]}: {error}") from None
+        raise ValueError(f"Poses.{name} must be an array of {ARRAYS[name]}: {error}") from None
     if kind is np.int64 and (lost := array != given).any():  # a fraction, NaN, a number that int64 cannot hold
-        raise ValueError(f"Poses.{name} must be an array of {_KINDS[name]}, got {given[lost].flat[0]}")
+        raise ValueError(f"Poses.{name} must be an array of {ARRAYS[name]}, got {given[lost].flat[0]}")
     return array
 
 
@@ -202,7 +202,7 @@ def _check_values(arrays: Mapping[str, np.ndarray]) -> None:
         if bad.any():
             at = tuple(np.argwhere(bad)[0].tolist())
             place = ", ".join(map(str, at))
-            raise ValueError(f"Poses.{name}[{place}] is {arrays[name][at].tolist()}, allowed are {_KINDS[name]}")
+            raise ValueError(f"Poses.{name}[{place}] is {arrays[name][at].tolist()}, allowed are {ARRAYS[name]}")
 
 
 def _as_size(size: Any) -> tuple[int, int]:

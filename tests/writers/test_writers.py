@@ -322,11 +322,12 @@ def test_a_full_disk_leaves_a_readable_parquet_file(tmp_path, monkeypatch):
     assert pd.read_parquet(path)["frame"].unique().tolist() == [0]
 
 
-def test_one_file_has_one_skeleton(tmp_path):
+@pytest.mark.parametrize("kind", ["jsonl", "coco", "npz"])
+def test_one_file_has_one_skeleton(tmp_path, kind):
     with pytest.raises(ValueError, match=r"'coco17' first and then 'coco_wholebody133'"):
-        with open_writer(tmp_path / "r.jsonl") as writer:
+        with open_writer(tmp_path / FILES[kind]) as writer:
             write(writer, [make_poses(1), make_poses(1, "coco_wholebody133")])
-    assert count_frames(tmp_path / "r.jsonl", "jsonl") == 1
+    assert count_frames(tmp_path / FILES[kind], kind) == 1
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "coco", "csv", "parquet", "openpose"])
