@@ -244,12 +244,13 @@ def test_ids_and_boxes_are_drawn_on_request():
     assert (top[:20, :20] == DARK).all(axis=2).sum() > 50  # moved into the image
 
 
-def test_the_picture_in_the_documentation_is_what_we_draw(tmp_path, monkeypatch):
+def test_the_pictures_in_the_documentation_are_what_we_draw(tmp_path, monkeypatch):
     root = Path(__file__).parents[1]
-    monkeypatch.setattr("sys.argv", ["", str(tmp_path / "drawn.jpg")])
-    runpy.run_path(str(root / "examples" / "wholebody_picture.py"), run_name="__main__")
-    drawn, shown = (cv2.imread(str(p)).astype(int) for p in (tmp_path / "drawn.jpg", root / "docs/images/wholebody.jpg"))
-    assert np.abs(drawn - shown).mean() < 1  # versions of OpenCV decode and enlarge the photo alike but not equally
+    monkeypatch.setattr("sys.argv", ["", str(tmp_path)])
+    runpy.run_path(str(root / "examples" / "pictures.py"), run_name="__main__")
+    for name in ("wholebody.jpg", "custom.jpg"):
+        drawn, shown = (cv2.imread(str(folder / name)).astype(int) for folder in (tmp_path, root / "docs" / "images"))
+        assert np.abs(drawn - shown).mean() < 1  # versions of OpenCV decode and enlarge the photo alike but not equally
 
 
 KEPT = {

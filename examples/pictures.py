@@ -1,6 +1,6 @@
-"""Draw docs/images/wholebody.jpg: how the 133 points of COCO-WholeBody look. No weights: the points are placed by hand.
+"""Draw wholebody.jpg and custom.jpg of the documentation. No weights are at work: the points are placed by hand.
 
-python examples/wholebody_picture.py docs/images/wholebody.jpg
+python examples/pictures.py docs/images
 """
 
 import sys
@@ -9,14 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gtpt import Poses, draw_poses, load_skeleton, read_image
+from gtpt import Poses, Skeleton, draw_poses, load_skeleton, read_image
 
-PHOTO = Path(__file__).parent / "photos" / "grace_hopper.jpg"
-SCALE = 2  # of the photo; finer lines
+HERE = Path(__file__).parent
 SLATE = (62, 66, 74)
 HEIGHT, WIDTH = 1200, 780  # of the drawn figure's picture
 
-SKELETON = load_skeleton("coco_wholebody133")
+WHOLEBODY, SHUTTLE = load_skeleton("coco_wholebody133"), load_skeleton(HERE / "shuttle.yaml")
 HEAD = {
     "nose": (268, 234),
     "left_eye": (303, 187),
@@ -47,13 +46,23 @@ FINGERS = {  # degrees from the middle finger, and how far each joint is from th
     "ring": (12, (0.47, 0.7, 0.84, 0.94)),
     "pinky": (25, (0.43, 0.6, 0.7, 0.8)),
 }
+# Points in the photo of the astronaut, whose crop is x1, y1, x2, y2.
+CRAFT = {"nose": (396, 78), "engines": (399, 248), "fin": (368, 268)}
+CRAFT |= {"left_wing_root": (378, 180), "right_wing_root": (420, 173)}
+CRAFT |= {"left_wing_tip": (355, 218), "right_wing_tip": (453, 218)}
+CROP = (325, 45, 500, 280)
 
 
 def portrait() -> np.ndarray:
     """The photo with what it shows: head, face and shoulders."""
-    photo = cv2.resize(read_image(PHOTO), None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
-    points = {name: (np.array(xy) + 0.5) * SCALE - 0.5 for name, xy in (HEAD | SHOULDERS).items()}
-    return draw(photo, points, height=800)
+    photo, points = enlarged("grace_hopper.jpg", HEAD | SHOULDERS, (0, 0, 512, 600), 2)
+    return draw(photo, points, WHOLEBODY, size=800)
+
+
+def shuttle() -> np.ndarray:
+    """Seven keypoints of our own."""
+    photo, points = enlarged("astronaut.jpg", CRAFT, CROP, 3)
+    return draw(photo, points, SHUTTLE, size=700)
 
 
 def figure() -> np.ndarray:
@@ -63,7 +72,8 @@ def figure() -> np.ndarray:
     points |= left | {name.replace("left", "right"): xy * (-1, 1) for name, xy in left.items()}
     ground = np.full((HEIGHT, WIDTH, 3), SLATE, dtype=np.uint8)
     size = 0.93 * HEIGHT
-    return draw(ground, {name: xy * size + (WIDTH / 2, 0.03 * HEIGHT) for name, xy in points.items()}, height=size)
+    points = {name: xy * size + (WIDTH / 2, 0.03 * HEIGHT) for name, xy in points.items()}
+    return draw(ground, points, WHOLEBODY, size)
 
 
 def hand() -> dict[str, np.ndarray]:
@@ -77,15 +87,26 @@ def hand() -> dict[str, np.ndarray]:
     return points
 
 
-def draw(image: np.ndarray, points: dict[str, np.ndarray], height: float) -> np.ndarray:
-    """Draw the points that are given; the height of the person sets the width of the lines."""
-    found = np.array([[name in points for name in SKELETON.keypoints]])
-    keypoints = np.array([[points.get(name, (0, 0)) for name in SKELETON.keypoints]])
-    size = image.shape[1], image.shape[0]
-    poses = Poses([[0, 0, 0, height]], [1], keypoints, found, found / 10, [-1], size, SKELETON)
-    return draw_poses(image, poses)
+def enlarged(
+    name: str, points: dict[str, tuple[int, int]], box: tuple[int, int, int, int], scale: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Part of a photo with more pixels, for finer lines, and the points there."""
+    x1, y1, x2, y2 = box
+    part = read_image(HERE / "photos" / name)[y1:y2, x1:x2]
+    image = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+    return image, {key: (np.subtract(xy, (x1, y1)) + 0.5) * scale - 0.5 for key, xy in points.items()}
+
+
+def draw(image: np.ndarray, points: dict[str, np.ndarray], skeleton: Skeleton, size: float) -> np.ndarray:
+    """Draw the points that are given with the lines of somebody `size` pixels tall."""
+    found = np.array([[name in points for name in skeleton.keypoints]])
+    keypoints = np.array([[points.get(name, (0, 0)) for name in skeleton.keypoints]])
+    width_height = image.shape[1], image.shape[0]
+    return draw_poses(image, Poses([[0, 0, 0, size]], [1], keypoints, found, found / 10, [-1], width_height, skeleton))
 
 
 if __name__ == "__main__":
-    picture = np.concatenate([portrait(), figure()], axis=1)
-    cv2.imwrite(sys.argv[1], cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
+    pictures = {"wholebody": np.concatenate([portrait(), figure()], axis=1), "custom": shuttle()}
+    for name, picture in pictures.items():
+        path = f"{sys.argv[1]}/{name}.jpg"
+        cv2.imwrite(path, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 88])
