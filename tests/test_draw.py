@@ -1,4 +1,6 @@
 import json
+import runpy
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -158,6 +160,19 @@ def test_fingers_are_finer_than_arms():
     assert 1 <= limb_width(finger, 207) < limb_width(shin, 330)
 
 
+def test_dense_points_have_finer_lines_and_dots_that_show():
+    skeleton = load_skeleton("coco_wholebody133")
+    across = []
+    for names in ([f"left_hand_index_{i}" for i in range(1, 5)], [f"face_{i}" for i in range(17)]):
+        poses, shown = standing(skeleton, height=900), np.zeros((1, 133))
+        joints = [skeleton.index(name) for name in names]
+        poses.keypoints[0, joints] = np.stack([np.linspace(200, 300, len(joints)), np.full(len(joints), 100.0)], axis=1)
+        shown[0, joints] = 1
+        across.append(changed(draw_poses(GREY, poses.with_(keypoint_scores=shown)))[:, 205:296].sum(axis=0))
+    (hand, face) = across
+    assert 1 <= face.min() < hand.min() < hand.max()  # a dot is wider than the line
+
+
 def test_five_fingers_of_a_small_hand_can_be_counted():
     skeleton = load_skeleton("coco_wholebody133")
     poses, shown = standing(skeleton), np.zeros((1, 133))
@@ -227,6 +242,15 @@ def test_ids_and_boxes_are_drawn_on_request():
     assert tuple(boxed[380, 320]) == tuple(boxed[230, 245]) == MIDDLE  # bottom and left side
     top = draw_poses(GREY, standing(at=(2, -10), ids=[7]))
     assert (top[:20, :20] == DARK).all(axis=2).sum() > 50  # moved into the image
+
+
+def test_the_pictures_in_the_documentation_are_what_we_draw(tmp_path, monkeypatch):
+    root = Path(__file__).parents[1]
+    monkeypatch.setattr("sys.argv", ["", str(tmp_path)])
+    runpy.run_path(str(root / "examples" / "pictures.py"), run_name="__main__")
+    for name in ("wholebody.jpg", "custom.jpg"):
+        drawn, shown = (cv2.imread(str(folder / name)).astype(int) for folder in (tmp_path, root / "docs" / "images"))
+        assert np.abs(drawn - shown).mean() < 1  # versions of OpenCV decode and enlarge the photo alike but not equally
 
 
 KEPT = {

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtpt import Poses, Skeleton, load_skeleton
+from gtpt.data.coco import WHOLEBODY_LISTS, joint_list
 
 from .sample import assert_same, make_poses
 
@@ -36,11 +37,13 @@ def test_json_reads_back_exactly(skeleton, people):
     assert_same(Poses.from_dict(strict_json(poses.to_json())), poses)
 
 
-numbers = st.floats(width=32, allow_infinity=False) | st.just(float("nan"))
+unknown = st.just(float("nan"))
+numbers = st.floats(width=32, allow_infinity=False) | unknown
+shares = st.floats(0, 1, width=32) | unknown
 
 
 @settings(max_examples=50, deadline=None)
-@given(hnp.arrays(np.float32, (2, 3, 2), elements=numbers), hnp.arrays(np.float32, (2, 3), elements=numbers))
+@given(hnp.arrays(np.float32, (2, 3, 2), elements=numbers), hnp.arrays(np.float32, (2, 3), elements=shares))
 def test_every_float_survives_json(keypoints, scores):
     poses = make_poses(2, HORSE).with_(keypoints=keypoints, keypoint_scores=scores)
     assert_same(Poses.from_dict(strict_json(poses.to_json())), poses)
@@ -74,7 +77,12 @@ def test_a_changed_builtin_skeleton_travels_in_full():
         (lambda d: d["people"][0]["keypoints"].pop(), "'keypoints' of the people"),
         (lambda d: d["people"][0].update(score="high"), "'score' of the people must be numbers"),
         (lambda d: [p["box"].append(1) for p in d["people"]], r"'box' of the people must have shape \(3, 4\)"),
+        (lambda d: d.update(people=None), "people must be a list of objects, got None"),
+        (lambda d: d.update(people=[5]), r"people must be a list of objects, got \[5\]"),
         (lambda d: d.update(skeleton="coco18"), "coco18"),
+        (lambda d: d.update(image_size=5), r"Poses\.image_size must be .*got 5"),
+        (lambda d: d["people"][2].update(id=1.7), r"Poses\.ids must be .*got 1\.7"),
+        (lambda d: d["people"][1].update(score=7), r"Poses\.scores\[1\] is 7"),
     ],
 )
 def test_bad_dictionaries_are_named(change, message):
@@ -93,6 +101,26 @@ def test_coco_entries():
     np.testing.assert_allclose(second["bbox"], [x1, y1, x2 - x1, y2 - y1], rtol=1e-6)
     np.testing.assert_array_equal(np.float32(second["keypoints"]).reshape(17, 3), poses.to_numpy()[1])
     assert np.float32(second["score"]) == poses.scores[1]
+
+
+def test_coco_keeps_the_parts_of_wholebody_apart():
+    poses = make_poses(2, "coco_wholebody133")
+    entry = poses.to_coco(1)[1]
+    read = {key: np.float32(entry[key]).reshape(-1, 3) for key in WHOLEBODY_LISTS}
+    assert [len(part) for part in read.values()] == [17, 6, 68, 21, 21]
+    np.testing.assert_array_equal(np.concatenate(list(read.values())), poses.to_numpy()[1])
+    for key, name in (("keypoints", "nose"), ("foot_kpts", "left_big_toe"), ("righthand_kpts", "right_hand_wrist")):
+        np.testing.assert_array_equal(read[key][0], poses.to_numpy()[1, poses.skeleton.index(name)])
+    np.testing.assert_array_equal(np.float32(joint_list(entry, poses.skeleton, "results")), poses.to_numpy()[1])
+
+
+def test_coco_has_one_list_for_any_other_skeleton():
+    data = load_skeleton("coco_wholebody133").to_dict()
+    data["keypoints"]["navel"] = 0.1
+    data["groups"]["legs"]["keypoints"].append("navel")
+    for skeleton in (Skeleton.from_dict(data), HORSE):
+        (entry,) = make_poses(1, skeleton).to_coco(1)
+        assert len(entry["keypoints"]) == 3 * len(skeleton) and "foot_kpts" not in entry
 
 
 def test_coco_has_numbers_only():

@@ -113,6 +113,10 @@ class _Part:
     keypoints: np.ndarray  # (n,) indices
     edges: np.ndarray  # (e, 2) indices
 
+    def seen(self, visible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The keypoints, and the edges with two of them, that are to be drawn; from (K,) bool."""
+        return self.keypoints[visible[self.keypoints]], self.edges[visible[self.edges].all(axis=1)]
+
 
 @dataclass(frozen=True)
 class _Plan:
@@ -165,8 +169,7 @@ def _draw_person(canvas: np.ndarray, points: np.ndarray, visible: np.ndarray, pl
     limb = _limb_radii(points, visible, plan, radius)
     with _enlarged(canvas, points[visible], margin=3 * radius + 2) as layer:
         for part in plan.parts:
-            dots = part.keypoints[visible[part.keypoints]]
-            edges = part.edges[visible[part.edges].all(axis=1)]
+            dots, edges = part.seen(visible)
             if len(dots):
                 most = limb[part.keypoints[0]] if part.fine else radius  # the ankle is thin where a toe joins it
                 _draw_part(layer, points, dots, edges, plan, np.minimum(limb, most), rings=not part.fine)
@@ -176,9 +179,11 @@ def _limb_radii(points: np.ndarray, visible: np.ndarray, plan: _Plan, radius: fl
     """(K,) half the width of the limbs at each keypoint."""
     limb = radius * plan.weights
     for part in plan.parts:
-        at = points[part.keypoints[visible[part.keypoints]]]
-        if part.fine and len(at):
-            width = np.clip(0.016 * np.ptp(at, axis=0).max(), 0.25, 0.6 * radius)
+        dots, edges = part.seen(visible)
+        if part.fine and len(dots):
+            at, (a, b) = points[dots], points[edges].swapaxes(0, 1)
+            bone = np.median(np.linalg.norm(a - b, axis=1)) if len(a) else 0.25 * np.ptp(at, axis=0).max()
+            width = np.clip(0.065 * bone, 0.25, 0.35 * radius)  # so that the dots of a dense part stay apart
             limb[part.keypoints] = width
             # The body has eyes and a nose of its own, which must not cover those of a face.
             inside = ((points >= at.min(axis=0)) & (points <= at.max(axis=0))).all(axis=1) & (plan.weights < SMALL)
@@ -201,7 +206,7 @@ def _draw_part(
         rings: around the joints.
     """
     border = 0.3 + 0.3 * limb
-    joint = limb * (1.6 if rings else 1.3)
+    joint = limb * (1.6 if rings else 2)
     a, b = edges.T
     dark = [DARK] * len(edges)
     edge_colors = [plan.edge_colors[i, j] for i, j in edges.tolist()]

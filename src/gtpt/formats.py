@@ -26,6 +26,9 @@ VISIBLE = 0.3  # calibrated keypoint score from which on a keypoint counts as se
 
 TABLE_COLUMNS = ("person", "id", "joint", "x", "y", "score", "raw_score", "person_score", "x1", "y1", "x2", "y2")
 
+# What COCO-WholeBody calls the keypoints of its parts, in the order of the parts of our skeleton; the first is COCO's own.
+WHOLEBODY_LISTS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
+
 _COCO_18 = (
     *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
     *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
@@ -51,56 +54,60 @@ def to_dict(poses: Poses) -> dict[str, Any]:
 
 def image_dict(poses: Poses) -> dict[str, Any]:
     """`to_dict` without the skeleton, for files that name it once."""
-    points = np.concatenate([poses.keypoints, poses.keypoint_scores[..., None]], axis=2)
     people = zip(
         poses.ids.tolist(),
         _numbers(poses.boxes),
         _numbers(poses.scores),
-        _numbers(points),
+        _numbers(to_numpy(poses)),
         _numbers(poses.raw_scores),
         strict=True,
     )
     return {
-        "image_size": [int(side) for side in poses.image_size],
+        "image_size": list(poses.image_size),
         "people": [
-            {"id": id_ if id_ >= 0 else None, "box": box, "score": score, "keypoints": points_, "raw_scores": raw}
-            for id_, box, score, points_, raw in people
+            {"id": id_ if id_ >= 0 else None, "box": box, "score": score, "keypoints": points, "raw_scores": raw}
+            for id_, box, score, points, raw in people
         ],
     }
 
 
 def from_dict(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `Poses` from what `to_dict` gave; other keys are ignored.
+    """The fields of `Poses`, which checks their values, from what `to_dict` gave; other keys are ignored.
 
     Raises:
-        ValueError: a missing key, or a list of the wrong length, named.
+        ValueError: people that are no list of mappings, a missing key, or a list of the wrong length, named.
     """
     if missing := sorted({"image_size", "skeleton", "people"} - set(data)):
         raise ValueError(f"poses: missing keys {missing}; see docs/formats.md")
     skeleton = _skeleton(data["skeleton"])
     people = data["people"]
+    if not isinstance(people, Sequence) or not all(isinstance(person, Mapping) for person in people):
+        raise ValueError(f"poses: people must be a list of objects, got {people!r:.80}; see docs/formats.md")
     for i, person in enumerate(people):
         if missing := sorted({"id", "box", "score", "keypoints", "raw_scores"} - set(person)):
             raise ValueError(f"poses: person {i} misses the keys {missing}; see docs/formats.md")
     points = _array([p["keypoints"] for p in people], (len(people), len(skeleton), 3), "keypoints")
-    width, height = data["image_size"]
     return {
         "boxes": _array([p["box"] for p in people], (len(people), 4), "box"),
         "scores": _array([p["score"] for p in people], (len(people),), "score"),
         "keypoints": points[..., :2],
         "keypoint_scores": points[..., 2],
         "raw_scores": _array([p["raw_scores"] for p in people], (len(people), len(skeleton)), "raw_scores"),
-        "ids": np.array([-1 if p["id"] is None else p["id"] for p in people], dtype=np.int64),
-        "image_size": (int(width), int(height)),
+        "ids": [-1 if p["id"] is None else p["id"] for p in people],
+        "image_size": data["image_size"],
         "skeleton": skeleton,
     }
 
 
 def to_coco(poses: Poses, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
     """`Poses.to_coco`: one entry of a COCO results file for each person."""
+    points = _finite_points(poses)
     columns = {
         "bbox": _numbers(np.nan_to_num(xyxy_to_xywh(poses.boxes))),
-        "keypoints": _numbers(_finite_points(poses).reshape(len(poses), 3 * len(poses.skeleton))),
+        **{
+            name: _numbers(points[:, indices].reshape(len(poses), 3 * len(indices)))
+            for name, indices in _coco_lists(poses.skeleton).items()
+        },
         "score": _numbers(np.nan_to_num(poses.scores)),
     }
     people = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
@@ -140,7 +147,7 @@ def to_openpose(poses: Poses, *, controlnet: bool = False) -> dict[str, Any]:
         for i, id_ in enumerate(poses.ids.tolist())
     ]
     width, height = poses.image_size
-    return {"version": 1.3, "people": people, "canvas_width": int(width), "canvas_height": int(height)}
+    return {"version": 1.3, "people": people, "canvas_width": width, "canvas_height": height}
 
 
 def to_table(poses: Poses, **constants: int | float | str) -> dict[str, np.ndarray]:
@@ -212,6 +219,14 @@ def to_html(poses: Poses) -> str:
         rows.append("<tr>" + "".join(map(cells, (*values, f"{seen} of {len(poses.skeleton)}"))) + "</tr>")
     heads = "".join(f"<th>{h}</th>" for h in ("person", "id", "score", "box x1, y1, x2, y2", "keypoints seen"))
     return f"<table><caption>{html.escape(repr(poses))}</caption><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+def _coco_lists(skeleton: Skeleton) -> dict[str, Sequence[int]]:
+    """Which keypoints are in which list of a COCO entry: one list holds all, but COCO-WholeBody keeps its parts apart."""
+    wholebody = load_skeleton("coco_wholebody133")
+    if skeleton.keypoints == wholebody.keypoints:
+        return dict(zip(WHOLEBODY_LISTS, wholebody.parts.values(), strict=True))
+    return {WHOLEBODY_LISTS[0]: range(len(skeleton))}
 
 
 def _skeleton_reference(skeleton: Skeleton) -> str | dict[str, Any]:

@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from gtpt import Poses, Skeleton
+from gtpt import Poses, Skeleton, load_skeleton
+from gtpt.evaluate.coco import evaluate_coco
 from gtpt.writers import FORMATS, open_writer, parquet
 
 from ..sample import assert_same, make_poses
@@ -139,6 +140,94 @@ def test_coco_evaluates_to_one_on_its_own_ground_truth(shared, tmp_path, capsys)
     assert evaluation.stats[0] == evaluation.stats[5] == 1.0  # AP and AR
 
 
+def test_coco_results_of_the_whole_body_are_evaluated_part_by_part(tmp_path):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    films = [make_poses(n, "coco_wholebody133", seed=n) for n in (1, 2)]
+    wrong = [poses.with_(keypoints=poses.keypoints.copy()) for poses in films]
+    for poses in wrong:
+        poses.keypoints[:, -21:] += 1000  # nothing but the right hand
+    with open_writer(tmp_path / "r.json") as writer:
+        write(writer, wrong)
+    people = [
+        {"image_id": image, "box": poses.boxes[i], "points": np.concatenate([points, np.full((133, 1), 2)], axis=1)}
+        for image, poses in enumerate(films)
+        for i, points in enumerate(poses.keypoints)
+    ]
+    parts = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
+    ends = dict(zip(parts, np.cumsum(list(parts.values())), strict=True))
+    annotations = [
+        {
+            **{
+                "id": number,
+                "image_id": p["image_id"],
+                "category_id": 1,
+                "iscrowd": 0,
+                "area": 20_000,
+                "num_keypoints": 17,
+            },
+            "bbox": [*p["box"][:2].tolist(), *(p["box"][2:] - p["box"][:2]).tolist()],
+            **{key: p["points"][end - parts[key] : end].ravel().tolist() for key, end in ends.items()},
+        }
+        for number, p in enumerate(people, start=1)
+    ]
+    truth = {
+        "images": [{"id": 0, "file_name": "0.jpg"}, {"id": 1, "file_name": "1.jpg"}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    figures = evaluate_coco(truth, tmp_path / "r.json", load_skeleton("coco_wholebody133")).figures
+    ap = {part: figures[part]["AP"] for part in ("body", "foot", "face", "left_hand", "right_hand")}
+    assert ap == pytest.approx({"body": 1, "foot": 1, "face": 1, "left_hand": 1, "right_hand": 0})
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    body = COCO(str(tmp_path / "truth.json"))  # looks at the 17 points of "keypoints" only
+    evaluation = COCOeval(body, body.loadRes(str(tmp_path / "r.json")), "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
+# OpenPose's documentation, "Pose Output Format (BODY_25)"; the hip and the neck, which we compute, are checked apart
+BODY_25 = (
+    *("nose", None, "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", None),
+    *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+    *("right_eye", "left_eye", "right_ear", "left_ear"),
+    *("left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"),
+)
+
+
+def test_openpose_folder_by_its_documented_form(tmp_path):
+    """Keypoint i lies at (i, 2 i) with score i / 200, so what a reader must find is known by hand."""
+    whole = load_skeleton("coco_wholebody133")
+    number = np.arange(133)
+    points = np.stack([number, 2 * number], axis=1)[None]
+    poses = make_poses(1, whole, ids=[3]).with_(keypoints=points, keypoint_scores=number[None] / 200)
+    with open_writer(tmp_path / "film_json") as writer:
+        writer.write(poses, frame=41, time=1.64, name="film.mp4")
+    (file,) = (tmp_path / "film_json").iterdir()
+    assert file.name == "film_000000000041_keypoints.json"  # NAME_%012d_keypoints.json
+    frame = json.loads(file.read_text())
+    (person,) = frame["people"]
+    assert frame["version"] == 1.3 and person["person_id"] == [3]
+    counts = {"pose_keypoints_2d": 25, "face_keypoints_2d": 70, "hand_left_keypoints_2d": 21, "hand_right_keypoints_2d": 21}
+    read = {key: np.array(person[key]).reshape(count, 3) for key, count in counts.items()}
+
+    def at(i):
+        return pytest.approx([i, 2 * i, i / 200])
+
+    for row, name in zip(read["pose_keypoints_2d"], BODY_25, strict=True):
+        assert name is None or row == at(whole.index(name)), name
+    body, face = read["pose_keypoints_2d"], read["face_keypoints_2d"]
+    assert body[4] == at(10) and body[14] == at(15)  # right wrist and left ankle are COCO's 10 and 15
+    assert body[1] == pytest.approx([5.5, 11, 0.025])  # neck: between the shoulders 5 and 6, the lower score
+    assert body[8] == pytest.approx([11.5, 23, 0.055])  # mid-hip: between the hips 11 and 12
+    assert face[0] == at(23) and face[67] == at(90) and face[68] == at(2) and face[69] == at(1)  # right pupil, then left
+    assert [row[0] for row in read["hand_left_keypoints_2d"]] == list(range(91, 112))
+    assert [row[0] for row in read["hand_right_keypoints_2d"]] == list(range(112, 133))
+
+
 @pytest.mark.parametrize("kind", [None, "controlnet"])
 def test_openpose_folder(tmp_path, kind):
     with open_writer(tmp_path / "new" / "film_json", kind) as writer:
@@ -233,11 +322,12 @@ def test_a_full_disk_leaves_a_readable_parquet_file(tmp_path, monkeypatch):
     assert pd.read_parquet(path)["frame"].unique().tolist() == [0]
 
 
-def test_one_file_has_one_skeleton(tmp_path):
+@pytest.mark.parametrize("kind", ["jsonl", "coco", "npz"])
+def test_one_file_has_one_skeleton(tmp_path, kind):
     with pytest.raises(ValueError, match=r"'coco17' first and then 'coco_wholebody133'"):
-        with open_writer(tmp_path / "r.jsonl") as writer:
+        with open_writer(tmp_path / FILES[kind]) as writer:
             write(writer, [make_poses(1), make_poses(1, "coco_wholebody133")])
-    assert count_frames(tmp_path / "r.jsonl", "jsonl") == 1
+    assert count_frames(tmp_path / FILES[kind], kind) == 1
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "coco", "csv", "parquet", "openpose"])

@@ -39,6 +39,7 @@ class Writer(AbstractContextManager["Writer"], Protocol):
 
         Raises:
             OSError: full disk, no permission; the message names the file. What was written before is kept.
+            ValueError: another skeleton than before, where a file is for one: JSON lines, COCO, NPZ.
         """
 
     def close(self) -> None:

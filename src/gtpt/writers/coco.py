@@ -23,6 +23,7 @@ class COCOWriter(RecordWriter):
         self._photos: dict[int, str] = {}
 
     def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+        self.check(poses)
         entries = [{**e, "file_name": name} for e in poses.to_coco(self._image_id(name, frame))]
         if entries:
             self.append((self._separator + ",\n".join(map(formats.to_json_text, entries))).encode())

@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 
 from gtpt import formats
-from gtpt.poses import Poses
+from gtpt.poses import ARRAYS, Poses
 from gtpt.skeleton import load_skeleton
 from gtpt.writers.file import FileWriter
-
-PERSON_ARRAYS = ("boxes", "scores", "keypoints", "keypoint_scores", "raw_scores", "ids")
 
 
 class NPZWriter(FileWriter):
@@ -38,6 +36,6 @@ class NPZWriter(FileWriter):
             "person_frames": np.repeat(frames, [len(p) for p in self._poses]),
             "joints": np.array(poses[0].skeleton.keypoints),
             "skeleton": np.array(formats.to_json_text(poses[0].skeleton.to_dict())),
-            **{name: np.concatenate([getattr(p, name) for p in poses]) for name in PERSON_ARRAYS},
+            **{name: np.concatenate([getattr(p, name) for p in poses]) for name in ARRAYS},
         }
         np.savez_compressed(self.file, **arrays)

@@ -1,4 +1,4 @@
-"""OpenPose: a folder with one JSON file for each image, named as OpenPose's `--write_json` names them."""
+"""OpenPose: a folder with one JSON file for each image, named as OpenPose's `--write_json` names those of a film."""
 
 from __future__ import annotations
 
