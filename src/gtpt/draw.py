@@ -10,7 +10,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from gtpt.formats import VISIBLE
+from gtpt.calibration import VISIBLE
 from gtpt.poses import Poses
 from gtpt.skeleton import Skeleton
 

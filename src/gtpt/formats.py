@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtpt._extras import require
+from gtpt.calibration import VISIBLE
 from gtpt.geometry import xyxy_to_xywh
 from gtpt.skeleton import Skeleton, builtin_skeletons, load_skeleton
 
 if TYPE_CHECKING:
     from gtpt.poses import Poses
-
-VISIBLE = 0.3  # calibrated keypoint score from which on a keypoint counts as seen; the same for every bundled model
 
 TABLE_COLUMNS = ("person", "id", "joint", "x", "y", "score", "raw_score", "person_score", "x1", "y1", "x2", "y2")
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
+from gtpt.calibration import VISIBLE
 from gtpt.detect import (
     DEFAULT_DETECTOR,
     WHOLE_IMAGE,
@@ -31,7 +32,7 @@ from gtpt.draw import draw_poses
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 from gtpt.pipeline import Pipeline, Result
 from gtpt.sources import IMAGE_SUFFIXES, Frame, Kind, Selection, Skipped, Source, open_source, without_password
-from gtpt.writers import FORMATS, open_writer
+from gtpt.writers import ENDINGS, FORMATS, open_writer
 from gtpt.writers.file import naming_errors
 
 logger = logging.getLogger(__name__)
@@ -40,7 +41,6 @@ Sources = str | Path | int | Sequence[str | Path]
 Options = ParamSpec("Options")
 
 MOVING = ("video", "stream", "camera")
-FILE_ENDINGS = {"coco": ".json", "jsonl": ".jsonl", "csv": ".csv", "npz": ".npz", "parquet": ".parquet"}
 
 
 @dataclass
@@ -123,7 +123,7 @@ class Job:
     format: str | None = None
     draw: bool = True
     explain: bool = False
-    threshold: float = 0.3
+    threshold: float = VISIBLE
     min_score: float = 0.0
     track: bool | None = None
     smooth: bool = False
@@ -286,7 +286,7 @@ class Job:
 
     def _writer(self, done: SourceSummary, moving: bool) -> Any:
         kind = self.format or ("jsonl" if moving else "coco")
-        path = self._place(f"{_stem(done.name)}{FILE_ENDINGS.get(kind, '_openpose')}", done)
+        path = self._place(f"{_stem(done.name)}{ENDINGS[kind]}", done)
         return open_writer(path, kind)
 
     def _film(self, opened: Source, source: Any, done: SourceSummary, stack: ExitStack) -> Any:

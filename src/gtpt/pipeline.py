@@ -10,14 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from gtpt.calibration import VISIBLE
 from gtpt.detect import Detections, Detector, as_detector
 from gtpt.estimator import PoseEstimator
 from gtpt.poses import Poses
 from gtpt.sources import Frame
 
 logger = logging.getLogger(__name__)
-
-RIGHT = 0.3  # calibrated score from which a keypoint helps to place the next box
 
 
 class _Update(Protocol):
@@ -130,7 +129,7 @@ def boxes_from_poses(poses: Poses, margin: float = 0.15) -> np.ndarray:
         margin: added on each side, as a share of the box: joints lie inside the body's outline.
     """
     width, height = poses.image_size
-    sure = poses.keypoint_scores >= RIGHT
+    sure = poses.keypoint_scores >= VISIBLE
     low = np.where(sure[..., None], poses.keypoints, np.inf).min(axis=1, initial=np.inf)
     high = np.where(sure[..., None], poses.keypoints, -np.inf).max(axis=1, initial=-np.inf)
     known = sure.sum(axis=1) >= 4

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from gtpt.data.images import FileStore, read_json
+from gtpt.formats import WHOLEBODY_LISTS
 from gtpt.geometry import clean_boxes
 from gtpt.skeleton import Skeleton
 
@@ -37,8 +38,6 @@ FORM = {  # what the entries of COCO's lists hold, where they hold it; the value
     "results": {"image_id": "an id", "category_id": "an id", "score": "a finite number"},
 }
 LISTS = ("images", "annotations", "categories")
-# Where COCO-WholeBody keeps each of its parts, in output order; plain COCO has the first only.
-WHOLEBODY_LISTS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 
 
 @dataclass(frozen=True, eq=False)

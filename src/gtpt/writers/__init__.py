@@ -20,6 +20,7 @@ _FORMATS = {
     "controlnet": ("", "openpose", "ControlNetWriter"),
 }
 FORMATS = tuple(_FORMATS)
+ENDINGS = {name: extension or "_openpose" for name, (extension, _, _) in _FORMATS.items()}  # of file or folder names
 
 
 class Writer(AbstractContextManager["Writer"], Protocol):

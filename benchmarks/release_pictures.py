@@ -1,4 +1,4 @@
-"""Pictures of the README and the model card, from the bundled weights and the demo photos: `benchmarks/pictures.py`.
+"""Pictures of the README and the model card, drawn with the bundled weights: `python benchmarks/release_pictures.py`.
 
 Photos of COCO may not be shown here, so known failures are shown on the demo photos, turned, cut and put together.
 """
