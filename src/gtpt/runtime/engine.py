@@ -22,7 +22,7 @@ from gtpt.runtime.session import available_cores, open_session, unreadable
 from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
-    from gtpt.model.network import GTPT, Explained
+    from gtpt.model.network import GTPT
 
 Crops2SimCC = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 EngineName = Literal["onnxruntime", "openvino", "torch"]
@@ -185,10 +185,10 @@ class TorchEngine(_Engine):
     def kept(self, crops: np.ndarray) -> dict[str, list[np.ndarray]]:
         """Which patches survived each stage of pruning, for RGB uint8 crops (B, H, W, 3): see `gtpt.model.Explained`."""
         with enough_memory(len(crops)):
-            kept = self._forward(crops, return_kept=True).kept  # type: ignore[union-attr]
+            kept = self._forward(crops, return_kept=True).kept
         return {stage: [ids.cpu().numpy() for ids in groups] for stage, groups in kept.items()}
 
-    def _forward(self, crops: np.ndarray, return_kept: bool = False) -> tuple[Any, Any] | Explained:
+    def _forward(self, crops: np.ndarray, return_kept: bool = False) -> Any:
         import torch
 
         if self._threads is not None:
