@@ -137,7 +137,7 @@ def _work(opened: tuple[PoseEstimator, Detector | None] | Exception, size: int) 
         raise ValueError(f"these weights take {network.batch} people at once, not {size}: give --batch {network.batch}")
     noise = np.random.default_rng(0)
     if finder is not None:
-        frame, boxes = noise.integers(0, 256, FRAME, dtype=np.uint8), np.tile(np.float32(PERSON), (size, 1))
+        frame, boxes = noise.integers(0, 256, FRAME, dtype=np.uint8), np.tile(PERSON, (size, 1))
         return lambda: (finder([frame]), estimator(frame, boxes))
     width, height = estimator.input_size
     with enough_memory(size):

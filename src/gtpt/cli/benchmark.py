@@ -55,7 +55,7 @@ def _table(found: dict[str, Any]) -> str:
     if found["detector"]:
         keys.insert(-1, "frames_per_s")
     table = [[key.replace("_per_s", "/s") for key in keys]]
-    rows = [{**row, "ratio": row.get("ratio") or "reference"} if "ms" in row else row for row in found["rows"]]
+    rows = [{**row, "ratio": "reference"} if row.get("ratio", "") is None else row for row in found["rows"]]
     table += [[str(row.get(key, "-")) for key in keys] for row in rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = ["  ".join(map(str.rjust, cells, widths)) for cells in table]
