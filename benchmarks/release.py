@@ -28,11 +28,12 @@ from gtpt.calibration import Calibration
 from gtpt.data.crops import load_crops
 from gtpt.data.images import read_json
 from gtpt.evaluate import expected_calibration_error, fit_isotonic, judge, pck, reliability
-from gtpt.evaluate.run import Estimates, evaluate_network, torch_network
+from gtpt.evaluate.run import Estimates, evaluate_network
 from gtpt.export import export_onnx, verify_onnx
 from gtpt.model import GTPT, load
 from gtpt.model.checkpoint import HEADER, extra_facts, replace_atomically
 from gtpt.model.inference import affine, fold
+from gtpt.runtime.engine import torch_network
 
 WEIGHTS = Path(__file__).parents[1] / "src/gtpt/weights"
 PROGRESS = ("AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR")

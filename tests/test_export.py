@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,7 +157,8 @@ def test_what_cannot_be_exported(net, tmp_path):
     for wrong, message in (
         ({"model": torch.nn.Linear(2, 2)}, "Linear"),
         ({"model": GTPT(net.config)}, "no skeleton"),
-        ({"opset": 17}, "opset 17 is too old"),
+        ({"opset": 17}, "opset must be 20 .* to 23 .*, got 17"),
+        ({"opset": 24}, "opset must be 20 .* to 23 .*, got 24"),
         ({"precision": "bfloat16"}, r"'float32', 'float16', 'int8'\], got 'bfloat16'"),
         ({"precision": "int8"}, "go together"),
         ({"calibration_crops": pixels(1)}, "go together"),
@@ -178,13 +180,32 @@ def test_broken_and_foreign_files(exported, net, tmp_path):
     onnx.save(foreign, tmp_path / "foreign.onnx")
     with pytest.raises(ValueError, match=r"broken\.onnx"):
         verify_onnx(broken, net, pixels(1))
-    with pytest.raises(ValueError, match="not written by gtpt"):
+    with pytest.raises(ValueError, match="written by `gtpt export`"):
         verify_onnx(tmp_path / "foreign.onnx", net, pixels(1))
     with pytest.raises(FileNotFoundError, match="missing"):
         verify_onnx(tmp_path / "missing.onnx", net, pixels(1))
     for crops in (pixels(1)[:0], pixels(1)[:, ::2], pixels(1).astype(np.float32)):
         with pytest.raises(ValueError, match="crops"):
             verify_onnx(exported, net, crops)
+
+
+@pytest.mark.parametrize("failing", ["PyTorch", "onnxruntime"])
+def test_a_failing_export_says_what_to_do_and_leaves_the_older_file(net, tmp_path, monkeypatch, failing):
+    def fails(*_, **__):
+        raise torch.onnx.OnnxExporterError("no operator\nand forty lines more")
+
+    def gives_a_foreign_graph(*_, **__):
+        kind = onnx.TensorProto.FLOAT
+        x, y = (onnx.helper.make_tensor_value_info(name, kind, ["batch"]) for name in ("crops", "y"))
+        graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["crops"], ["y"])], "other", [x], [y])
+        return SimpleNamespace(model_proto=onnx.helper.make_model(graph, ir_version=8))
+
+    monkeypatch.setattr(torch.onnx, "export", fails if failing == "PyTorch" else gives_a_foreign_graph)
+    older = tmp_path / "net.onnx"
+    older.write_bytes(b"older")
+    with pytest.raises(ValueError, match=rf"{failing}.* (could not export .*no operator; take opset 20|cannot run )"):
+        export_onnx(net, older)
+    assert older.read_bytes() == b"older" and [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
 
 
 @pytest.mark.integration

@@ -140,17 +140,17 @@ class PoseEstimator:
         matrices = self._matrices(check_boxes(boxes, image, "image"))
         matrices = matrices * enlarge
         matrices[..., 2] += (enlarge - 1) / 2  # the centre of the first pixel moves
-        return self._cut([image] * len(matrices), matrices, len(matrices), enlarge), matrices
+        return self._cut([image] * len(matrices), matrices, enlarge), matrices
 
     def _matrices(self, boxes: np.ndarray) -> np.ndarray:
         centers, sizes = boxes_to_crops(xyxy_to_xywh(boxes), self.input_size[0] / self.input_size[1])
         return affine_matrices(centers, sizes, self.input_size)
 
-    def _cut(self, pictures: Sequence[np.ndarray], matrices: np.ndarray, batch: int, enlarge: int = 1) -> np.ndarray:
-        """One uint8 batch of crops; places that are left over, for a network with a fixed batch, stay black."""
+    def _cut(self, pictures: Sequence[np.ndarray], matrices: np.ndarray, enlarge: int = 1) -> np.ndarray:
+        """One uint8 batch of crops."""
         width, height = (side * enlarge for side in self.input_size)
-        crops = np.zeros((batch, height, width, 3), np.uint8)
-        for picture, matrix, out in zip(pictures, matrices, crops, strict=False):
+        crops = np.zeros((len(matrices), height, width, 3), np.uint8)
+        for picture, matrix, out in zip(pictures, matrices, crops, strict=True):
             crop(picture, matrix, (width, height), out)
         return crops
 
@@ -159,13 +159,12 @@ class PoseEstimator:
 
     def _run(self, pictures: Sequence[np.ndarray], matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Crop pixels (B, K, 2) and raw scores (B, K) of a batch of people."""
-        count = len(pictures)
-        crops = self._cut(pictures, matrices, self.engine.batch or count)
+        crops = self._cut(pictures, matrices)
         logits = self.engine(crops)
         split = self.engine.info.config.simcc_split
         if self.flip_test:
             logits = codec.fuse_flip(logits, self.engine(mirror_crops(crops)), self.skeleton.flip_index, split)
-        return codec.decode(logits[0][:count], logits[1][:count], split)
+        return codec.decode(*logits, split)
 
     def _poses(
         self, picture: np.ndarray, boxes: np.ndarray, weights: np.ndarray, keypoints: np.ndarray, raw: np.ndarray

@@ -26,9 +26,6 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
     Raises:
         ValueError: an estimator with another engine.
     """
-    import torch
-
-    from gtpt.model import normalize
     from gtpt.runtime.engine import TorchEngine
 
     if not isinstance(estimator.engine, TorchEngine):
@@ -37,20 +34,17 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
         )
     if not len(poses):
         return []
-    net, config = estimator.engine.net, estimator.engine.info.config
-    crops, matrices = estimator.crops(image, poses.boxes)
-    with torch.inference_mode():
-        kept = net(normalize(torch.from_numpy(crops).to(net.human_token.device)), return_kept=True).kept
+    crops, _ = estimator.crops(image, poses.boxes)
+    kept = estimator.engine.kept(crops)
     shown, matrices = estimator.crops(image, poses.boxes, enlarge=ENLARGE)  # the same views, for eyes
     in_crop = transform_points(poses.keypoints, matrices)
     scored = np.concatenate([in_crop, poses.keypoint_scores[..., None]], axis=2)
-    arrays = {stage: [ids.cpu().numpy() for ids in groups] for stage, groups in kept.items()}
     return [
         draw_kept_patches(
             shown[i],
-            {stage: [ids[i : i + 1] for ids in groups] for stage, groups in arrays.items()},
+            {stage: [ids[i : i + 1] for ids in groups] for stage, groups in kept.items()},
             poses.skeleton,
-            grid=config.grid,
+            grid=estimator.engine.info.config.grid,
             keypoints=scored[i],
         )
         for i in range(len(poses))

@@ -22,6 +22,7 @@ import numpy as np
 from gtpt import codec
 from gtpt._extras import require
 from gtpt.geometry import PIXEL_MEAN, PIXEL_STD
+from gtpt.runtime.engine import enough_memory, fill, fixed_batch, read_header, torch_network
 from gtpt.runtime.session import open_session
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 METADATA = "gtpt"
 OPSET = 20  # the first with Gelu
+LAST_OPSET = 23  # that PyTorch's exporter, onnxslim and the engines all know; nothing here gains from a newer one
 ATTENTION_OPSET = 23  # the first with Attention
 BATCH = 8  # crops per run of a verification
 CALIBRATION = 128  # crops that give the ranges of int8
@@ -97,7 +99,7 @@ def export(
     for package in ("torch", "onnx"):
         require(package, "export")
     from gtpt.data.crops import load_crops
-    from gtpt.model.checkpoint import read_header
+    from gtpt.model.checkpoint import extra_facts
     from gtpt.model.official import OFFICIAL_SUFFIXES, load_any
     from gtpt.weights import resolve
 
@@ -107,6 +109,7 @@ def export(
     official = path.suffix in OFFICIAL_SUFFIXES
     model = load_any(path)
     assert model.skeleton is not None
+    _check_export(model, batch, opset, precision)  # before any photo is read
     size = model.config.input_size
     out = Path(out)
     crops = load_crops(verify, model.skeleton, size) if verify else None
@@ -120,7 +123,7 @@ def export(
         decode=decode,
         precision=precision,
         calibration_crops=load_crops(calibrate, model.skeleton, size, CALIBRATION) if calibrate else None,
-        extra={} if official else {k: v for k, v in read_header(path).items() if k not in ("config", "skeleton")},
+        extra={} if official else extra_facts(path),
     )
     if crops is None:
         return None
@@ -144,14 +147,14 @@ def export_onnx(
     calibration_crops: np.ndarray | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Path:
-    """Write a network as one ONNX file, atomically.
+    """Write a network as one ONNX file, atomically: onnxruntime has run it once before it takes its place.
 
     Args:
         model: with its skeleton.
         path: usually *.onnx.
         batch: a fixed batch size, as some accelerators need; None for any.
-        opset: of the ONNX standard: 20 or more. From 23 on attention is one operator, which is 5 % faster on a CPU but
-            needs onnxruntime 1.23 or OpenVINO 2026, and others may not know it.
+        opset: of the ONNX standard: 20 to 23. In 23 attention is one operator, which is 5 % faster on a CPU but needs
+            onnxruntime 1.23 or OpenVINO 2026, and others may not know it.
         uint8_input: input `crops` is RGB uint8 (B, H, W, 3), normalised inside; else float32 (B, 3, H, W) of
             `gtpt.model.normalize`.
         decode: outputs are `keypoints` (B, K, 2) float32 crop pixels and `scores` (B, K) float32 raw scores (see
@@ -166,7 +169,8 @@ def export_onnx(
 
     Raises:
         ValueError: no GTPT, one without skeleton, an opset or precision that does not exist here, a batch below one, "int8"
-            without crops or crops without "int8".
+            without crops or crops without "int8", a network that PyTorch cannot export or onnxruntime not run.
+        MemoryError: a fixed batch that onnxruntime has no room for.
     """
     _check_export(model, batch, opset, precision)
     _check_calibration(model, batch or 1, precision, calibration_crops)
@@ -181,7 +185,7 @@ def export_onnx(
     module = inference_form(model)
     for layer in (*module.coarse_encoder, *module.group_encoder):
         layer.one_operator = opset >= ATTENTION_OPSET
-    with _quiet(), torch.no_grad():
+    with _exporter(opset), torch.no_grad():
         program = torch.onnx.export(
             Decoded(module).eval() if decode else module,
             (crops if uint8_input else crops.float().permute(0, 3, 1, 2),),
@@ -208,7 +212,12 @@ def export_onnx(
     }
     onnx.helper.set_model_props(graph, {METADATA: json.dumps(header)})
     onnx.checker.check_model(graph)
-    replace_atomically(Path(path), lambda tmp: onnx.save(graph, tmp))
+
+    def write(file: Path) -> None:
+        onnx.save(graph, file)
+        _OnnxFile(file).run(np.zeros((1, height, width, 3), np.uint8))
+
+    replace_atomically(Path(path), write)
     return Path(path)
 
 
@@ -220,8 +229,10 @@ def _check_export(model: GTPT, batch: int | None, opset: int, precision: str) ->
         raise ValueError(f"only a gtpt.model.GTPT can be exported, got {type(model).__name__}")
     if model.skeleton is None:
         raise ValueError("this network has no skeleton; set model.skeleton before exporting it")
-    if opset < OPSET:
-        raise ValueError(f"opset {opset} is too old, the network needs at least {OPSET} (Gelu)")
+    if not OPSET <= opset <= LAST_OPSET:
+        raise ValueError(
+            f"opset must be {OPSET} (the first with Gelu) to {LAST_OPSET} (the last that all tools know), got {opset}"
+        )
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be one of {list(get_args(Precision))}, got {precision!r}")
     if batch is not None and batch < 1:
@@ -244,8 +255,10 @@ def _normalized(crops: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's remarks about packages that we do not use and about its own code off the screen."""
+def _exporter(opset: int) -> Iterator[None]:
+    """PyTorch's exporter without its remarks on packages that we do not use and on its own code; ValueError if it fails."""
+    import torch
+
     exporter = logging.getLogger("torch.onnx")
     level = exporter.level
     exporter.setLevel(logging.ERROR)
@@ -253,6 +266,12 @@ def _quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*LeafSpec", category=FutureWarning)
             yield
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"PyTorch {torch.__version__} could not export this network in opset {opset}: {reason}; "
+            f'take opset {OPSET}, and the newest torch and onnxscript (pip install -U "gtpt[export]")'
+        ) from error
     finally:
         exporter.setLevel(level)
 
@@ -309,8 +328,6 @@ def verify_onnx(path: str | Path, model: GTPT, crops: np.ndarray, bound_px: floa
         FileNotFoundError: no file.
         ValueError: a broken or foreign file, no crops, crops of another size, keypoints further apart than `bound_px`.
     """
-    from gtpt.evaluate.run import torch_network
-
     file = _OnnxFile(path)
     crops = _check_crops(crops, model.config.input_size)
     decoded, split = file.header["output"] == "keypoints", model.config.simcc_split
@@ -336,22 +353,25 @@ class _OnnxFile:
     """A file of ours in onnxruntime, whatever its input, batch and output."""
 
     def __init__(self, path: str | Path):
-        self.session = open_session(path)
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        if METADATA not in metadata:
-            raise ValueError(f"{path} was not written by gtpt: its metadata has no {METADATA!r} entry")
-        self.header: dict[str, Any] = json.loads(metadata[METADATA])
+        self.path, self.session = path, open_session(path)
+        self.header = read_header(self.session.get_modelmeta().custom_metadata_map, path)
+        self.batch = fixed_batch(self.session)
 
     def run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Both outputs for uint8 crops (N, H, W, 3), in batches; a fixed batch is filled up with the last crop."""
-        fixed = self.session.get_inputs()[0].shape[0]
-        size = fixed if isinstance(fixed, int) else BATCH
-        feed = crops if self.header["input"] == "uint8" else _normalized(crops)
-        last = len(crops) - 1
-        batches = [np.minimum(np.arange(start, start + size), last) for start in range(0, len(crops), size)]
-        outputs = zip(*(self.session.run(None, {"crops": feed[batch]}) for batch in batches), strict=True)
-        first, second = (np.concatenate(out)[: len(crops)] for out in outputs)
+        """Both outputs for uint8 crops (N, H, W, 3), in batches."""
+        feed, size = crops if self.header["input"] == "uint8" else _normalized(crops), self.batch or BATCH
+        parts = [self._run(feed[start : start + size]) for start in range(0, len(feed), size)]
+        first, second = (np.concatenate(out) for out in zip(*parts, strict=True))
         return first, second
+
+    def _run(self, feed: np.ndarray) -> list[np.ndarray]:
+        try:
+            with enough_memory(self.batch or len(feed)):
+                return [out[: len(feed)] for out in self.session.run(None, {"crops": fill(feed, self.batch)})]
+        except MemoryError:
+            raise
+        except Exception as error:  # onnxruntime's errors have no common base class
+            raise ValueError(f"onnxruntime cannot run {self.path}: {error}; export it with other settings") from error
 
 
 def _check_crops(crops: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:

@@ -5,11 +5,28 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from gtpt.estimator import DEFAULT_WEIGHTS
+from gtpt.detect import Detector, make_detector
+from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
+
+FRAME = (720, 1280, 3)  # what a detector looks at
+PERSON = (480.0, 60.0, 740.0, 660.0)  # x1, y1, x2, y2 in it
+
+
+class Setup(NamedTuple):
+    """What is measured, with any batch."""
+
+    weights: str
+    engine: str
+    precision: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.weights}, {self.engine}, {self.precision}, {self.threads} thread(s)"
 
 
 def benchmark(
@@ -17,80 +34,128 @@ def benchmark(
     *,
     reference: str | Path | None = None,
     batch: Sequence[int] = (1, 32),
-    engine: str | None = None,
+    engine: Sequence[str | None] = (None,),
     device: str = "cpu",
-    threads: int = 1,
-    precision: str = "float32",
+    threads: Sequence[int] = (1,),
+    precision: Sequence[str] = ("float32",),
+    detector: str | Path | None = None,
     repeats: int = 20,
 ) -> dict[str, Any]:
-    """Time networks with their decoding on one frame's crops; the same as `gtpt benchmark`.
+    """Time networks with their decoding on crops; the same as `gtpt benchmark`.
 
-    Machines are noisy: each measurement is paired with one of the reference right beside it, and the ratio is the median of
-    the pairs. 2.0 is twice as fast as the reference.
+    Every combination of weights, engine, precision and threads is measured with every batch. Machines are noisy: each
+    measurement is paired with one of the reference right beside it, with the same batch, and the ratio is the median of the
+    pairs. 2.0 is twice as fast as the reference.
 
     Args:
         weights: registered names or files.
-        reference: what the others are compared with; None: the first of the weights.
-        batch: people per call, one row for each.
-        engine, device, threads, precision: see `PoseEstimator`.
+        reference: the weights that all are compared with, in the first engine, precision and number of threads; None: the
+            first of the weights.
+        batch: people per call.
+        engine, precision, threads: see `PoseEstimator`.
+        device: of all networks, see `PoseEstimator`.
+        detector: see `make_detector`. Each measurement is then a whole frame of 1280x720: the detector looks at it, and
+            `batch` people are cropped and estimated. It is noise, where a detector finds nobody: their boxes are given.
         repeats: pairs of runs.
 
     Returns:
-        The machine and the settings, and "rows": weights, batch, ms, people_per_s, ratio.
+        The machine, the settings and "rows": weights, engine, precision, threads, batch, and either "error", why this
+        cannot run, or ms, people_per_s, frames_per_s with a detector, and ratio, None for the reference itself.
 
     Raises:
-        FileNotFoundError, ValueError, ImportError: weights or an engine that cannot be used.
+        FileNotFoundError: weights that are not there.
+        ValueError, ImportError: a reference that cannot run; a setting without values.
+        MemoryError: a batch that does not fit.
     """
-    names = [str(name) for name in weights]
-    reference = str(reference or names[0])
-    runs = {name: _opened(name, engine, device, threads, precision) for name in dict.fromkeys([reference, *names])}
+    settings = {"weights": weights, "batch": batch, "engine": engine, "precision": precision, "threads": threads}
+    for name, values in settings.items():
+        if isinstance(values, str) or not len(values):
+            raise ValueError(f"{name} must be a list with something in it, got {values!r}")
+    setups = [_setup(*values) for values in product(weights, engine, precision, threads)]
+    first = _setup(reference or weights[0], engine[0], precision[0], threads[0])
+    opened = {setup: _opened(setup, device, detector, max(batch)) for setup in dict.fromkeys([first, *setups])}
+    references = {size: _work(opened[first], size) for size in batch}
     rows = []
-    for size in batch:
-        for name in names:
-            mine, other = paired_seconds(runs[name](size), runs[reference](size), repeats)
-            rows.append(
-                {
-                    "weights": name,
-                    "batch": size,
-                    "ms": round(1e3 * median(mine), 3),
-                    "people_per_s": round(size / median(mine), 1),
-                    "ratio": round(median_ratio(mine, other), 3),
-                }
-            )
+    for size, setup in product(batch, setups):
+        try:
+            work = references[size] if setup == first else _work(opened[setup], size)
+        except (ValueError, ImportError) as error:
+            figures: dict[str, Any] = {"error": str(error)}
+        else:
+            figures = _measured(work, None if setup == first else references[size], size, repeats)
+            if detector is not None:
+                figures["frames_per_s"] = round(1e3 / figures["ms"], 1)
+        rows.append({**setup._asdict(), "batch": size, **figures})
     return {
         "machine": machine(),
-        "threads": threads,
         "device": device,
-        "precision": precision,
-        "reference": reference,
+        "reference": str(first),
+        "detector": None if detector is None else str(detector),
         "repeats": repeats,
         "rows": rows,
     }
 
 
+def _setup(weights: str | Path, engine: str | None, precision: str, threads: int) -> Setup:
+    """With the engine by its name, also where it follows from the weights."""
+    from gtpt.runtime.engine import choose_engine
+    from gtpt.weights import resolve
+
+    engine = engine or choose_engine(resolve(weights, format="onnx", task="pose"))
+    return Setup(str(weights), engine, precision, threads)
+
+
 def _opened(
-    name: str, engine: str | None, device: str, threads: int, precision: str
-) -> Callable[[int], Callable[[], object]]:
-    """A function of the batch size that gives the work to time: crops to keypoints."""
+    setup: Setup, device: str, detector: str | Path | None, batch_size: int
+) -> tuple[PoseEstimator, Detector | None] | Exception:
+    """What is measured, or why it cannot be."""
+    weights, engine, precision, threads = setup
+    try:
+        estimator = PoseEstimator(
+            weights, engine=engine, device=device, precision=precision, threads=threads, batch_size=batch_size
+        )
+    except (ValueError, ImportError) as error:
+        return error
+    if detector is None:
+        return estimator, None
+    # detectors run in onnxruntime, which may lack the device of another engine
+    return estimator, make_detector(detector, device=device if engine == "onnxruntime" else "cpu", threads=threads)
+
+
+def _work(opened: tuple[PoseEstimator, Detector | None] | Exception, size: int) -> Callable[[], object]:
+    """What is timed: so many people from crops to keypoints, or with a detector a frame to their poses."""
     import numpy as np
 
     from gtpt.codec import decode
-    from gtpt.runtime import open_engine
-    from gtpt.weights import resolve
+    from gtpt.runtime.engine import enough_memory
 
-    path = resolve(name, format="safetensors" if engine == "torch" else "onnx", task="pose")
-    network = open_engine(path, engine, device=device, threads=threads, precision=precision)
-    width, height = network.info.config.input_size
+    if isinstance(opened, Exception):
+        raise opened
+    estimator, finder = opened
+    network = estimator.engine
+    if network.batch not in (None, size):
+        raise ValueError(f"these weights take {network.batch} people at once, not {size}: give --batch {network.batch}")
+    noise = np.random.default_rng(0)
+    if finder is not None:
+        frame, boxes = noise.integers(0, 256, FRAME, dtype=np.uint8), np.tile(PERSON, (size, 1))
+        return lambda: (finder([frame]), estimator(frame, boxes))
+    width, height = estimator.input_size
+    with enough_memory(size):
+        crops = noise.integers(0, 256, (size, height, width, 3), dtype=np.uint8)
+    return lambda: decode(*network(crops), network.info.config.simcc_split)
 
-    def prepare(size: int) -> Callable[[], object]:
-        if network.batch not in (None, size):
-            raise ValueError(
-                f"{Path(name).name} takes {network.batch} people at once, not {size}: give --batch {network.batch}"
-            )
-        crops = np.random.default_rng(0).integers(0, 256, (size, height, width, 3), dtype=np.uint8)
-        return lambda: decode(*network(crops), network.info.config.simcc_split)
 
-    return prepare
+def _measured(
+    work: Callable[[], object], reference: Callable[[], object] | None, size: int, repeats: int
+) -> dict[str, Any]:
+    """Figures of a row; without a reference those of the reference itself, which has no ratio."""
+    mine, other = paired_seconds(work, reference or (lambda: None), repeats)
+    seconds = median(mine)
+    return {
+        "ms": round(1e3 * seconds, 3),
+        "people_per_s": round(size / seconds, 1),
+        "ratio": round(median_ratio(mine, other), 3) if reference else None,
+    }
 
 
 def paired_seconds(

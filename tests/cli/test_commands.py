@@ -379,13 +379,20 @@ def test_export_and_verify(weights: Path, tmp_path: Path, capsys: pytest.Capture
     pytest.importorskip("onnx")
     out = tmp_path / "net.onnx"
     options = ("--batch", 2, "--precision", "float16", "--verify", PHOTOS, "--bound", 5)
-    assert run("export", weights, "-o", out, *options) == 0
-    assert "px" in capsys.readouterr().out
+    assert run("export", weights, "-o", out, *options, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == str(out) and told["bytes"] == out.stat().st_size
+    assert told["verification"]["mean_px"] <= told["verification"]["bound_px"] == 5
+    assert run("export", weights, "-o", out, "--opset", 99) == 1 and "20" in capsys.readouterr().err
     photo = PHOTOS / "cameraman.jpg"
     assert run("predict", photo, "--boxes", "whole-image", "-w", out, "-o", tmp_path / "o", "--no-draw") == 0
     assert run("export", weights, "-o", out, "--precision", "int3") == 2
     capsys.readouterr()
-    assert run("export", weights, "-o", tmp_path / "d.onnx", "--decode", "--float-input", "--opset", 20) == 0
+    assert (
+        run("export", weights, "-o", tmp_path / "d.onnx", "--decode", "--float-input", "--opset", 20, "--verify", PHOTOS)
+        == 0
+    )
+    assert " MB\n51 keypoints: max " in capsys.readouterr().out
     assert run("predict", photo, "--boxes", "whole-image", "-w", tmp_path / "d.onnx", "-o", tmp_path / "o") == 1
     assert "--decode" in capsys.readouterr().err
 
@@ -410,6 +417,56 @@ def test_benchmark_prints_a_ratio(weights: Path, capsys: pytest.CaptureFixture) 
     assert run("benchmark", weights, "--reference", weights, *options, "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert [row["batch"] for row in report["rows"]] == [1, 2] and report["machine"]
-    assert all(row["ms"] > 0 and 0.1 < row["ratio"] < 10 for row in report["rows"])
+    assert all(row["ms"] > 0 and row["ratio"] is None for row in report["rows"])
+    several = ("--engine", "torch", "--engine", "onnxruntime", "--precision", "float32", "--precision", "bfloat16")
+    assert run("benchmark", weights, *several, "--threads", 1, "--threads", 2, "--batch", 1, "--repeats", 3) == 0
+    machine, reference, title, *rows = capsys.readouterr().out.splitlines()
+    assert "medians of 3 pairs" in machine and f"{weights}, torch, float32, 1 thread" in reference
+    assert title.split() == ["weights", "engine", "precision", "threads", "batch", "ms", "people/s", "ratio"]
+    assert len(rows) == 8 and [row.endswith("reference") for row in rows] == [True] + [False] * 7
+    assert sum("onnxruntime reads" in row for row in rows) == 4 and sum("bfloat16' needs" in row for row in rows) == 2
+
+
+def test_benchmark_of_frames(weights: Path, capsys: pytest.CaptureFixture) -> None:
+    options = ("--detector", "whole-image", "--batch", 3, "--repeats", 3, "--engine", "torch")
+    assert run("benchmark", weights, *options, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    (row,) = report["rows"]
+    assert report["detector"] == "whole-image"
+    assert row["people_per_s"] == pytest.approx(3 * row["frames_per_s"], rel=0.05)
     assert run("benchmark", weights, *options) == 0
-    assert "ratio to" in capsys.readouterr().out
+    assert "frames/s" in capsys.readouterr().out
+    assert run("benchmark", weights, "--detector", "none.onnx") == 1 and "none.onnx" in capsys.readouterr().err
+
+
+def test_a_benchmark_whose_reference_cannot_run_is_an_error(weights: Path, capsys: pytest.CaptureFixture) -> None:
+    assert run("benchmark", weights, "--precision", "bfloat16", "--precision", "float32") == 1
+    assert "bfloat16" in capsys.readouterr().err
+    from gtpt.measure import benchmark
+
+    for wrong in ({"engine": "torch"}, {"batch": []}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a list"):
+            benchmark([weights], **wrong)
+
+
+def test_benchmark_compares_with_the_reference_beside_it(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ratio is that of the pairs, and the reference takes part in each."""
+    from gtpt import measure
+
+    def beside(mine: object, reference: object, repeats: int) -> tuple[list[float], list[float]]:
+        return [1.0] * repeats, [4.0] * repeats
+
+    monkeypatch.setattr(measure, "paired_seconds", beside)
+    rows = measure.benchmark([weights], batch=[2], threads=[1, 2])["rows"]
+    assert [(row["threads"], row["ratio"], row["ms"], row["people_per_s"]) for row in rows] == [
+        (1, None, 1e3, 2.0),
+        (2, 4.0, 1e3, 2.0),
+    ]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_batch_beyond_the_memory_is_a_message() -> None:
+    command = 'ulimit -v 6000000; exec "$0" -c "from gtpt.cli import main; main()" benchmark --engine torch --batch 20000'
+    done = subprocess.run(["bash", "-c", command, sys.executable], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "20000 crops at once do not fit in memory: use a smaller batch" in done.stderr

@@ -149,6 +149,15 @@ def test_the_network_stays_as_it_is():
     assert net.training is False and all(torch.allclose(before[k], v) for k, v in net.state_dict().items())
 
 
+@pytest.mark.parametrize("skeleton", ["coco17", "coco_wholebody133"])
+@torch.inference_mode()
+def test_everything_is_made_on_the_device_of_the_network(skeleton):
+    """As on a GPU, on a device without values, which refuses tensors of the CPU."""
+    net = lively(skeleton=skeleton)
+    out = inference_form(net).to("meta")(crops(net).to("meta"), return_kept=True)
+    assert out.x.device.type == "meta" and out.x.shape[:2] == (2, len(net.skeleton))
+
+
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="Linear"):
         inference_form(torch.nn.Linear(2, 2))

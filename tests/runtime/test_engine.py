@@ -83,6 +83,89 @@ def test_a_fixed_batch_is_filled_up(files: dict[str, Path]) -> None:
     np.testing.assert_allclose(two(image, boxes).raw_scores, free(image, boxes).raw_scores, rtol=1e-4)
 
 
+def test_an_engine_fills_its_batch_and_says_when_it_is_full(files: dict[str, Path]) -> None:
+    two, free = open_engine(files["two"]), open_engine(files["any"])
+    np.testing.assert_allclose(two(CROPS[:1])[0], free(CROPS[:1])[0], atol=1e-4)
+    with pytest.raises(ValueError, match="at most 2 crops at once, got 3"):
+        two(CROPS)
+
+
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        (
+            "torch",
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes",
+        ),
+        ("torch", "CUDA out of memory. Tried to allocate 2.00 GiB"),
+        ("any", "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : bad allocation"),
+        ("any", "Failed to allocate memory for requested buffer of size 4294967296"),
+        ("any", "std::bad_alloc"),
+    ],
+)
+def test_a_batch_that_does_not_fit_says_so(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, engine: str, said: str
+) -> None:
+    network = open_engine(files[engine])
+
+    def full(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(network, "_run", full)
+    with pytest.raises(MemoryError, match=r"3 crops at once do not fit in memory: use a smaller batch .*--batch-size"):
+        network(CROPS)
+    said = "another error"
+    with pytest.raises(RuntimeError, match="another error"):
+        network(CROPS)
+
+
+FULL = """
+import resource, sys
+import numpy as np
+from gtpt.runtime import open_engine
+engine = open_engine(sys.argv[1], threads=1)
+width, height = engine.info.config.input_size
+engine(np.zeros((1, height, width, 3), np.uint8))
+crops = np.zeros((20000, height, width, 3), np.uint8)
+resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
+try:
+    engine(crops)
+except MemoryError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+def test_a_real_batch_that_does_not_fit() -> None:
+    weights = resolve("gtpt-t-coco17", format="safetensors")
+    done = subprocess.run([sys.executable, "-c", FULL, str(weights)], capture_output=True, text=True)
+    assert done.stdout.startswith("20000 crops at once do not fit in memory"), done.stderr
+
+
+def test_torch_shows_what_it_kept(files: dict[str, Path]) -> None:
+    """The engine runs the inference form; what it kept is what the network keeps."""
+    from gtpt.model import load, normalize
+
+    with torch.inference_mode():
+        expected = load(files["torch"]).eval()(normalize(torch.from_numpy(CROPS)), return_kept=True)
+    engine = open_engine(files["torch"])
+    for got, wanted in zip(engine(CROPS), (expected.x, expected.y), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-4)
+    kept = engine.kept(CROPS)
+    assert set(kept) == set(expected.kept)
+    for stage, groups in expected.kept.items():
+        for got, wanted in zip(kept[stage], groups, strict=True):
+            np.testing.assert_array_equal(got, wanted)
+
+
+def test_torch_engines_keep_their_threads(files: dict[str, Path]) -> None:
+    """The number belongs to the process, so that the second engine changes it for the first."""
+    one, two = (open_engine(files["torch"], threads=count) for count in (1, 2))
+    for engine, threads in ((one, 1), (two, 2), (one, 1)):
+        engine(CROPS)
+        assert torch.get_num_threads() == threads
+
+
 def test_foreign_files_are_refused(tmp_path: Path, files: dict[str, Path]) -> None:
     import onnx
 

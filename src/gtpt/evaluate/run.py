@@ -17,14 +17,12 @@ from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
 from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
 from gtpt.runtime import Engine, open_engine
-from gtpt.runtime.engine import check_torch_device
+from gtpt.runtime.engine import Crops2SimCC, check_torch_device, torch_network
 from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from gtpt.model.config import GTPTConfig
     from gtpt.model.network import GTPT
-
-Crops2SimCC = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Estimates(NamedTuple):
@@ -67,36 +65,6 @@ def estimate(
         points, scores[batch] = codec.decode(*logits, split)
         keypoints[batch] = transform_points(points, invert_affine(affine))
     return Estimates(keypoints, scores)
-
-
-def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
-    """A GTPT module as a function on arrays, on whatever device it is."""
-    import torch
-
-    from gtpt.model.network import normalize
-
-    device = next(net.parameters()).device
-
-    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        was_training = net.training
-        net.eval()
-        with torch.inference_mode():
-            x, y = net(normalize(torch.from_numpy(crops).to(device)), keep_rates)
-        net.train(was_training)
-        return x.float().cpu().numpy(), y.float().cpu().numpy()
-
-    return run
-
-
-def engine_network(engine: Engine) -> Crops2SimCC:
-    """An engine as a function of any number of crops up to its batch size, which is filled up."""
-
-    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        missing = (engine.batch or len(crops)) - len(crops)
-        x, y = engine(np.pad(crops, ((0, missing), (0, 0), (0, 0), (0, 0))))
-        return x[: len(crops)], y[: len(crops)]
-
-    return run
 
 
 def test(
@@ -224,7 +192,7 @@ def _subject(
     if isinstance(network, Engine):
         if keep_rates is not None:
             raise ValueError("the keep rates of an exported file are fixed: measure its *.safetensors to change them")
-        return engine_network(network), network.info.config, network.info.skeleton, type(network).__name__
+        return network, network.info.config, network.info.skeleton, type(network).__name__
     if network.skeleton is None:
         raise ValueError("this network has no skeleton; set net.skeleton")
     label = f"keep rates {keep_rates or network.config.keep_rates}"

@@ -121,7 +121,7 @@ class InferenceForm(nn.Module):
         """Side tokens, visual tokens, their positions and patch numbers, and the last layer's logits (B, h, S, N)."""
         batch, side = image.shape[0], 1
         x = torch.cat([self.human.expand(batch, -1, -1), image], dim=1)  # (B, S + N, D)
-        pos, ids = self.pos, torch.arange(self.config.num_patches).expand(batch, -1)
+        pos, ids = self.pos, torch.arange(self.config.num_patches, device=x.device).expand(batch, -1)
         counts, middle = self.config.keep_counts(), len(self.coarse_encoder) // 2
         for depth, layer in enumerate(self.coarse_encoder):
             if depth > 0:
@@ -257,13 +257,13 @@ def rows(x: Tensor, index: Sequence[int], dim: int) -> Tensor:
     """Fixed rows of a tensor: a slice where they follow each other."""
     if list(index) == list(range(index[0], index[-1] + 1)):
         return x.narrow(dim, index[0], len(index))
-    return x.index_select(dim, torch.tensor(index))
+    return x.index_select(dim, torch.tensor(index, device=x.device))
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
     """Tokens (B, N, C) at index (B, n). A lookup in all tokens of the batch, which copies whole rows."""
     batch, count, _ = tokens.shape
-    return F.embedding(index + torch.arange(batch)[:, None] * count, tokens.flatten(0, 1))
+    return F.embedding(index + torch.arange(batch, device=index.device)[:, None] * count, tokens.flatten(0, 1))
 
 
 def prune(tokens: Tensor, index: Tensor, side: int) -> Tensor:

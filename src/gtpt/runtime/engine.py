@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +21,10 @@ from gtpt.model.config import GTPTConfig, decode_header, parse_header
 from gtpt.runtime.session import available_cores, open_session, unreadable
 from gtpt.skeleton import Skeleton
 
+if TYPE_CHECKING:
+    from gtpt.model.network import GTPT
+
+Crops2SimCC = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 EngineName = Literal["onnxruntime", "openvino", "torch"]
 Precision = Literal["float32", "bfloat16"]
 ENGINES: dict[str, tuple[str, ...]] = {  # what each reads
@@ -25,6 +32,7 @@ ENGINES: dict[str, tuple[str, ...]] = {  # what each reads
     "openvino": (".onnx",),
     "torch": (".safetensors", ".pth", ".pt"),
 }
+OUT_OF_MEMORY = re.compile(r"bad.alloc|allocate|alloc_failed|out of memory", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,17 +65,37 @@ class NetworkInfo:
 
 @runtime_checkable
 class Engine(Protocol):
-    """Runs one network. `batch` is the only size it takes, or None for any."""
+    """Runs one network. `batch` is the most crops that one call takes, or None for any number."""
 
     info: NetworkInfo
     batch: int | None
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """RGB uint8 crops (B, H, W, 3) to float32 logits (B, K, W * split), (B, K, H * split)."""
+        """RGB uint8 crops (B, H, W, 3) to float32 logits (B, K, W * split), (B, K, H * split).
+
+        Raises:
+            ValueError: more crops than `batch`.
+            MemoryError: more than fit in memory.
+        """
         ...
 
 
-class OnnxEngine:
+class _Engine(ABC):
+    """What all engines do around their network."""
+
+    batch: int | None
+
+    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with enough_memory(len(crops)):
+            x, y = self._run(fill(crops, self.batch))
+        return x[: len(crops)], y[: len(crops)]
+
+    @abstractmethod
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits of a batch that has the right size."""
+
+
+class OnnxEngine(_Engine):
     """A file of `gtpt export` in onnxruntime.
 
     On the CPU several people run one by one, as many at a time as there are threads: the activations of one crop stay in
@@ -76,13 +104,12 @@ class OnnxEngine:
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
         self.session = open_session(path, device=device, threads=threads)
-        metadata = self.session.get_modelmeta().custom_metadata_map
-        self.info = read_metadata(metadata, path)
-        self.batch = _fixed_batch(self.session.get_inputs()[0].shape[0])
+        self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
+        self.batch = fixed_batch(self.session)
         self._one_by_one = device == "cpu" and self.batch is None
         self._path, self._threads = path, threads or available_cores()
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self._one_by_one or len(crops) < 2:
             return tuple(self.session.run(["x", "y"], {"crops": crops}))
         session, pool = self._streams
@@ -96,7 +123,7 @@ class OnnxEngine:
         return session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(_Engine):
     """The same file in OpenVINO.
 
     In bfloat16 weights and activations have 8 significant bits (sums more), which moves keypoints by a fraction of a pixel:
@@ -124,42 +151,69 @@ class OpenVinoEngine:
         self._model = core.compile_model(network, name, options)
         self._lock = Lock()  # it has one request, which several callers share
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:
             out = self._model([crops], share_outputs=False)
         return out["x"], out["y"]
 
 
-class TorchEngine:
-    """A safetensors file of ours, or an authors' checkpoint, in PyTorch."""
+class TorchEngine(_Engine):
+    """The inference form of a safetensors file of ours, or of an authors' checkpoint, in PyTorch."""
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
-        torch = require("torch", "torch")
+        require("torch", "torch")
         from gtpt.model import load, load_official
+        from gtpt.model.inference import inference_form
 
         check_torch_device(device)
-        if threads is not None:
-            torch.set_num_threads(threads)
         if path.suffix == ".safetensors":
             from gtpt.model.checkpoint import read_header
 
             self.info = NetworkInfo.from_header(read_header(path), str(path))
-            self.net = load(path)
+            net = load(path)
         else:
-            self.net = load_official(path)
-            assert self.net.skeleton is not None
-            self.info = NetworkInfo(self.net.config, self.net.skeleton, None, {})
-        self.net.to(device)
-        self.batch: int | None = None
+            net = load_official(path)
+            assert net.skeleton is not None
+            self.info = NetworkInfo(net.config, net.skeleton, None, {})
+        self._form, self._device, self._threads = inference_form(net).to(device), device, threads
+        self.batch = None
 
-    @cached_property
-    def _run(self) -> Any:
-        from gtpt.evaluate.run import torch_network
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = self._forward(crops)
+        return x.cpu().numpy(), y.cpu().numpy()
 
-        return torch_network(self.net)
+    def kept(self, crops: np.ndarray) -> dict[str, list[np.ndarray]]:
+        """Which patches survived each stage of pruning, for RGB uint8 crops (B, H, W, 3): see `gtpt.model.Explained`."""
+        with enough_memory(len(crops)):
+            kept = self._forward(crops, return_kept=True).kept
+        return {stage: [ids.cpu().numpy() for ids in groups] for stage, groups in kept.items()}
 
-    def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return self._run(crops)
+    def _forward(self, crops: np.ndarray, return_kept: bool = False) -> Any:
+        import torch
+
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # of the whole process: another engine may have changed it
+        with torch.inference_mode():
+            return self._form(torch.from_numpy(crops).to(self._device), return_kept)
+
+
+def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
+    """A GTPT module as it is, on whatever device, as a function on arrays: to measure what is trained or exported."""
+    import torch
+
+    from gtpt.model.network import normalize
+
+    device = next(net.parameters()).device
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        was_training = net.training
+        net.eval()
+        with enough_memory(len(crops)), torch.inference_mode():
+            x, y = net(normalize(torch.from_numpy(crops).to(device)), keep_rates)
+        net.train(was_training)
+        return x.float().cpu().numpy(), y.float().cpu().numpy()
+
+    return run
 
 
 def open_engine(
@@ -188,13 +242,7 @@ def open_engine(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
-    if engine is not None and engine not in ENGINES:
-        raise ValueError(f"no engine {engine!r}: choose one of {list(ENGINES)}")
-    fitting = [name for name, suffixes in ENGINES.items() if path.suffix.lower() in suffixes]
-    if not fitting or engine not in (None, *fitting):
-        reads = "; ".join(f"{name} reads {', '.join(suffixes)}" for name, suffixes in ENGINES.items())
-        raise ValueError(f"{path.name} cannot be run by {engine or 'any engine'}: {reads}")
-    chosen = engine or fitting[0]
+    chosen = choose_engine(path, engine)
     if precision not in get_args(Precision):
         raise ValueError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
     if chosen == "openvino":
@@ -205,11 +253,49 @@ def open_engine(
     return makers[chosen](path, device=device, threads=threads)
 
 
-def read_metadata(metadata: dict[str, str], path: Path) -> NetworkInfo:
-    """Header of an exported file; ValueError if it is not one that the estimator can run."""
+def choose_engine(path: Path, engine: str | None = None) -> str:
+    """Name of the engine that runs a weights file; ValueError for one that is unknown or does not read it."""
+    if engine is not None and engine not in ENGINES:
+        raise ValueError(f"no engine {engine!r}: choose one of {list(ENGINES)}")
+    fitting = [name for name, suffixes in ENGINES.items() if path.suffix.lower() in suffixes]
+    if not fitting or engine not in (None, *fitting):
+        reads = "; ".join(f"{name} reads {', '.join(suffixes)}" for name, suffixes in ENGINES.items())
+        raise ValueError(f"{path.name} cannot be run by {engine or 'any engine'}: {reads}")
+    return engine or fitting[0]
+
+
+def fill(crops: np.ndarray, batch: int | None) -> np.ndarray:
+    """Crops (N, ...) with zeros behind them up to a fixed batch; ValueError for more than it holds."""
+    missing = (batch or len(crops)) - len(crops)
+    if missing < 0:
+        raise ValueError(f"this network takes at most {batch} crops at once, got {len(crops)}: split them")
+    return np.pad(crops, ((0, missing), *[(0, 0)] * (crops.ndim - 1))) if missing else crops
+
+
+@contextmanager
+def enough_memory(crops: int) -> Iterator[None]:
+    """MemoryError that names the batch, instead of what engines raise when one does not fit: they share no class."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+            raise
+        raise MemoryError(
+            f"{crops} crops at once do not fit in memory: use a smaller batch "
+            f"(batch_size; --batch-size, or --batch of gtpt benchmark)"
+        ) from error
+
+
+def read_header(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
+    """What `gtpt export` wrote into a file; ValueError for the file of another program."""
     if "gtpt" not in metadata:
         raise ValueError(f"{path} is no GTPT network: expected an ONNX file written by `gtpt export`")
-    header = decode_header(metadata["gtpt"], str(path))
+    return decode_header(metadata["gtpt"], str(path))
+
+
+def read_metadata(metadata: dict[str, str], path: Path) -> NetworkInfo:
+    """Header of an exported file; ValueError if it is not one that the estimator can run."""
+    header = read_header(metadata, path)
     if (header.get("input"), header.get("output")) != ("uint8", "simcc"):
         raise ValueError(
             f"{path} takes {header.get('input')} crops and gives {header.get('output')}; the estimator runs files that "
@@ -228,8 +314,10 @@ def check_torch_device(device: str) -> None:
         raise ValueError(f"PyTorch has no device {device!r} here, only {there}{fix}")
 
 
-def _fixed_batch(dimension: Any) -> int | None:
-    return dimension if isinstance(dimension, int) else None
+def fixed_batch(session: Any) -> int | None:
+    """The only batch size that an ONNX file takes, or None."""
+    size = session.get_inputs()[0].shape[0]
+    return size if isinstance(size, int) else None
 
 
 def _has_info(model: Any) -> bool:
