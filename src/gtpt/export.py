@@ -293,7 +293,8 @@ def _last_weights(graph: onnx.ModelProto) -> set[str]:
 def store_half(graph: onnx.ModelProto) -> None:
     """Keep large float32 weights as float16, with a Cast back to float32 that engines do once, when they load the file.
 
-    The last products before the outputs stay as they are: rounding them moves most keypoints that move at all.
+    The last products before the outputs stay as they are, unless half precision holds them exactly: rounding them moves most
+    keypoints that move at all.
     """
     import onnx
 
@@ -301,12 +302,15 @@ def store_half(graph: onnx.ModelProto) -> None:
     last = _last_weights(graph)
     for tensor in graph.graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < LARGE or tensor.name in last:
+        if values.dtype != np.float32 or values.size < LARGE:
             continue
         if np.abs(values).max() > np.finfo(np.float16).max:
             raise ValueError(f"weight {tensor.name} has values beyond float16; export with precision='float32'")
+        stored = values.astype(np.float16)
+        if tensor.name in last and (stored != values).any():
+            continue
         name, half = tensor.name, f"{tensor.name}_half"
-        tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(stored, half))
         casts.append(onnx.helper.make_node("Cast", [half], [name], name=f"{name}_float", to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *graph.graph.node]
     del graph.graph.node[:]

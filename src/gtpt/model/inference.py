@@ -1,7 +1,7 @@
 """The network as it is deployed: the same numbers from fewer and larger operations, in a static graph that exports well.
 
 What differs from `gtpt.model.network`:
-    BatchNorm, pixel normalisation, patch norm and the attention's scale are folded into weights;
+    BatchNorm, pixel normalisation and patch norm are folded into weights;
     the stem neither shuffles nor splits channels: each convolution writes them where they are read;
     one convolution embeds the patches, so that no feature map is rearranged;
     a pruning layer decides first, so that patches that go are not asked (but still answer, as keys and values);
@@ -232,9 +232,8 @@ class FastLayer(nn.Module):
 
     def __init__(self, layer: Layer):
         super().__init__()
-        self.heads = layer.attn.heads
-        q, k, v = layer.attn.qkv.weight.chunk(3)
-        self.q, self.k, self.v = linear(q * layer.attn.scale), linear(k), linear(v)
+        self.heads, self.scale = layer.attn.heads, layer.attn.scale
+        self.q, self.k, self.v = map(linear, layer.attn.qkv.weight.chunk(3))
         self.attn_norm, self.proj, self.mlp_norm, self.mlp = layer.attn_norm, layer.attn.proj, layer.mlp_norm, layer.mlp
 
     def split(self, x: Tensor) -> Tensor:
@@ -242,12 +241,12 @@ class FastLayer(nn.Module):
 
     def logits(self, asking: Tensor, keys: Tensor) -> Tensor:
         """Scaled attention logits (..., h, rows, N) of normed tokens (..., rows, D) on keys (..., N, D)."""
-        return self.split(self.q(asking)) @ self.split(keys).transpose(-1, -2)
+        return self.split(self.q(asking) * self.scale) @ self.split(keys).transpose(-1, -2)
 
     def attend(self, asking: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         if self.one_operator:
             q, k, v = (t.flatten(0, -3) for t in (self.q(asking), keys, values))
-            out = torch.onnx.ops.attention(q, k, v, scale=1.0, q_num_heads=self.heads, kv_num_heads=self.heads)[0]
+            out = torch.onnx.ops.attention(q, k, v, scale=self.scale, q_num_heads=self.heads, kv_num_heads=self.heads)[0]
             return self.proj(out.view(asking.shape))
         out = self.logits(asking, keys).softmax(dim=-1) @ self.split(values)  # (..., h, T, d)
         return self.proj(out.transpose(-2, -3).flatten(-2))
