@@ -293,8 +293,8 @@ def _last_weights(graph: onnx.ModelProto) -> set[str]:
 def store_half(graph: onnx.ModelProto) -> None:
     """Keep large float32 weights as float16, with a Cast back to float32 that engines do once, when they load the file.
 
-    The last products before the outputs stay as they are, unless half precision holds them exactly: rounding them moves most
-    keypoints that move at all.
+    The last products before the outputs stay as they are, unless half precision holds them exactly: rounding them moves
+    most keypoints that move at all.
     """
     import onnx
 
