@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from gtpt.detect import Detector, make_detector
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 
+PAUSE = 0.01  # seconds between two measurements: idle threads of the one before spin on, and would take a core
 FRAME = (720, 1280, 3)  # what a detector looks at
 PERSON = (480.0, 60.0, 740.0, 660.0)  # x1, y1, x2, y2 in it
 
@@ -165,6 +166,7 @@ def paired_seconds(
     seconds: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + warmup):
         for work, times in zip((mine, reference), seconds, strict=True):
+            time.sleep(PAUSE)
             began = time.perf_counter()
             work()
             if turn >= warmup:

@@ -45,6 +45,9 @@ def open_session(
     options.inter_op_num_threads = 1
     options.intra_op_num_threads = threads or 0  # 0 is onnxruntime's own choice
     options.log_severity_level = SEVERE
+    # Else the threads of one network spin on after its run and take the cores of the next one, such as pose after detector:
+    # two networks in turns on two threads then take twice as long.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     providers = list(dict.fromkeys([wanted, PROVIDERS["cpu"]]))
     try:
         session = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), options, providers)
