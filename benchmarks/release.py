@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from safetensors.torch import save_file
 from torch import nn
 
 from gtpt.calibration import Calibration
@@ -30,9 +29,9 @@ from gtpt.data.images import read_json
 from gtpt.evaluate import expected_calibration_error, fit_isotonic, judge, pck, reliability
 from gtpt.evaluate.run import Estimates, evaluate_network
 from gtpt.export import export_onnx, verify_onnx
-from gtpt.model import GTPT, load
-from gtpt.model.checkpoint import HEADER, extra_facts, replace_atomically
-from gtpt.model.inference import affine, fold
+from gtpt.model import GTPT, load, save
+from gtpt.model.checkpoint import extra_facts
+from gtpt.model.inference import fold, fold_layer_norm, fold_patch_norm
 from gtpt.runtime.engine import torch_network
 
 WEIGHTS = Path(__file__).parents[1] / "src/gtpt/weights"
@@ -49,11 +48,12 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     trained = load(args.checkpoint)
     net = rounded(trained)
+    crops = load_crops(args.data, net.skeleton, net.config.input_size, 256)
+    moved = compare(trained, net, crops)
     figures, calibration = measure(net, args.data, args.out)
     extra = {**extra_facts(args.checkpoint), "AP": figures["pruned, flip test"]["AP"], "calibration": calibration.to_dict()}
     files = write_files(net, args.name.replace("-", "_"), extra)
-    crops = load_crops(args.data, net.skeleton, net.config.input_size, 256)
-    figures["rounding"] = compare(trained, load(files["safetensors"]), crops)
+    figures["rounding"] = moved
     figures["ONNX against safetensors"] = str(verify_onnx(files["onnx"], load(files["safetensors"]), crops, bound_px=0.05))
     register(args.name, net, files)
     (args.out / "figures.json").write_text(json.dumps(figures, indent=1))
@@ -72,16 +72,11 @@ def rounded(net: GTPT) -> GTPT:
                 if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
                     layer.load_state_dict(fold(layer, norm).state_dict())
                     neutralize(norm)
-        embed, (gain, shift) = net.patch_embed, affine(net.patch_norm)
-        per_value = gain.repeat(embed.in_features // len(gain)), shift.repeat(embed.in_features // len(gain))
-        embed.bias += (embed.weight * per_value[1]).sum(dim=1)
-        embed.weight.copy_(embed.weight * per_value[0])
+        net.patch_embed = fold_patch_norm(net)
         neutralize(net.patch_norm)
-        for norm, layer in (net.head_x, net.head_y):
-            layer.bias += layer.weight @ norm.bias
-            layer.weight *= norm.weight
-            nn.init.ones_(norm.weight)
-            nn.init.zeros_(norm.bias)
+        for head in (net.head_x, net.head_y):
+            head[1] = fold_layer_norm(*head)
+            head[0].reset_parameters()
         for value in net.state_dict().values():
             if is_large(value):
                 value.copy_(value.half())
@@ -101,6 +96,7 @@ def is_large(value: torch.Tensor) -> bool:
 def measure(net: GTPT, data: Path, out: Path) -> tuple[dict[str, Any], Calibration]:
     """Figures with ground-truth boxes, and the calibration of the score."""
     annotations, figures = data / "annotations.json", {}
+    # the score is calibrated on what the last run finds
     runs = {"pruned, flip test": (True, None), "entire": (False, "entire"), "pruned": (False, None)}
     for name, (flip, rates) in runs.items():
         report, persons, found = evaluate_network(net, annotations, data, flip_test=flip, keep_rates=rates)
@@ -150,9 +146,11 @@ def write_files(net: GTPT, stem: str, extra: dict[str, Any]) -> dict[str, Path]:
     folder.mkdir(exist_ok=True)
     files = {"onnx": folder / f"{stem}.onnx", "safetensors": folder / f"{stem}.safetensors"}
     export_onnx(net, files["onnx"], precision="float16", extra=extra)
-    half = {k: v.half() if is_large(v) else v for k, v in net.state_dict().items()}
-    header = json.dumps({"config": net.config.to_dict(), "skeleton": net.skeleton.to_dict(), **extra})
-    replace_atomically(files["safetensors"], lambda path: save_file(half, path, metadata={HEADER: header}))
+    half = copy.deepcopy(net)
+    for value in (*half.parameters(), *half.buffers()):
+        if is_large(value):
+            value.data = value.data.half()
+    save(half, files["safetensors"], extra)
     return files
 
 

@@ -334,20 +334,31 @@ def linear(weight: Tensor, bias: Tensor | None = None) -> nn.Linear:
 
 def embed_convolution(model: GTPT, order: Sequence[int]) -> nn.Conv2d:
     """`patch_norm` and `patch_embed` as one convolution over whole patches, for a feature map with channels in `order`."""
-    norm, embed, patch = model.patch_norm, model.patch_embed, model.config.patch
+    embed, patch = fold_patch_norm(model), model.config.patch
     conv = nn.Conv2d(model.config.stem_channels, model.config.dim, patch, patch)
-    gain, shift = affine(norm)
-    weight = embed.weight.double().unflatten(1, (*patch, -1)).permute(0, 3, 1, 2)  # (D, C, rows, columns)
-    conv.weight.copy_((weight * gain[:, None, None])[:, list(order)])
-    conv.bias.copy_(embed.bias + (weight * shift[:, None, None]).sum(dim=(1, 2, 3)))  # type: ignore[union-attr]
+    weight = embed.weight.unflatten(1, (*patch, -1)).permute(0, 3, 1, 2)  # (D, C, rows, columns)
+    conv.weight.copy_(weight[:, list(order)])
+    conv.bias.copy_(embed.bias)  # type: ignore[union-attr]
     return conv
 
 
 def fuse_heads(model: GTPT) -> nn.Linear:
     """Both heads as one linear layer after a LayerNorm without gain and shift, which are folded in."""
-    heads: list[Any] = [model.head_x, model.head_y]
-    weight = torch.cat([layer.weight * norm.weight for norm, layer in heads])
-    return linear(weight, torch.cat([layer.bias + layer.weight @ norm.bias for norm, layer in heads]))
+    heads = [fold_layer_norm(*head) for head in (model.head_x, model.head_y)]
+    return linear(torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads]))
+
+
+def fold_patch_norm(model: GTPT) -> nn.Linear:
+    """`patch_embed` with the BatchNorm of the feature map before it."""
+    embed = model.patch_embed
+    gain, shift = (value.repeat(embed.in_features // len(value)) for value in affine(model.patch_norm))  # channel fastest
+    weight = embed.weight.double()
+    return linear((weight * gain).float(), (embed.bias + (weight * shift).sum(dim=1)).float())
+
+
+def fold_layer_norm(norm: nn.LayerNorm, layer: nn.Linear) -> nn.Linear:
+    """A linear layer with the gain and shift of the LayerNorm before it."""
+    return linear(layer.weight * norm.weight, layer.bias + layer.weight @ norm.bias)
 
 
 # --- stem -------------------------------------------------------------------------------------------------------------
