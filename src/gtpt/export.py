@@ -99,14 +99,12 @@ def export(
     for package in ("torch", "onnx"):
         require(package, "export")
     from gtpt.data.crops import load_crops
-    from gtpt.model.checkpoint import extra_facts
-    from gtpt.model.official import OFFICIAL_SUFFIXES, load_any
+    from gtpt.model.official import facts_of, load_any
     from gtpt.weights import resolve
 
     if Path(out).suffix != ".onnx":
         raise ValueError(f"the file to write must be called *.onnx, got {str(out)!r}")
     path = resolve(weights, format="safetensors", task="pose")
-    official = path.suffix in OFFICIAL_SUFFIXES
     model = load_any(path)
     assert model.skeleton is not None
     _check_export(model, batch, opset, precision)  # before any photo is read
@@ -123,7 +121,7 @@ def export(
         decode=decode,
         precision=precision,
         calibration_crops=load_crops(calibrate, model.skeleton, size, CALIBRATION) if calibrate else None,
-        extra={} if official else extra_facts(path),
+        extra=facts_of(path),
     )
     if crops is None:
         return None

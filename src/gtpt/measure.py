@@ -54,7 +54,7 @@ def benchmark(
             first of the weights.
         batch: people per call.
         engine, precision, threads: see `PoseEstimator`.
-        device: of all networks, see `PoseEstimator`.
+        device: of all networks, see `PoseEstimator`; of the detector too where the engine is onnxruntime, else the CPU.
         detector: see `make_detector`. Each measurement is then a whole frame of 1280x720: the detector looks at it, and
             `batch` people are cropped and estimated. It is noise, where a detector finds nobody: their boxes are given.
         repeats: pairs of runs.

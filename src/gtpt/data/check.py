@@ -122,8 +122,7 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
         data = read_json(source.annotations)
         require_coco(data, report.annotations, numbered=True)
         category, images = person_category(data, report.annotations), index_images(data, report.annotations)
-        people = (c for c in data["categories"] if c["id"] == category)
-        check_keypoint_names(people, skeleton, report.annotations)
+        check_keypoint_names(data, skeleton, report.annotations, category)
     except (OSError, ValueError) as error:  # nothing else can be looked at
         report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
         return report

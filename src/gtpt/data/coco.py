@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
@@ -99,7 +99,7 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
     category = person_category(data, source)
     images = index_images(data, source)
     rows = [a for a in data["annotations"] if a.get("category_id") == category and is_person(a)]
-    check_keypoint_names((c for c in data["categories"] if c["id"] == category), skeleton, source)
+    check_keypoint_names(data, skeleton, source, category)
     joints = np.array([joint_list(a, skeleton, f"{source}: {_title(a)}") for a in rows]).reshape(-1, len(skeleton), 3)
     cleaned = [clean_boxes(np.array(box_of(a, images, source)), image_size(images[a["image_id"]])) for a in rows]
     boxes = np.array([box[0] for box, _ in cleaned]).reshape(-1, 4)
@@ -191,10 +191,10 @@ def person_category(data: Mapping[str, Any], source: str) -> int:
     raise ValueError(f"{source}: no category 'person' among {sorted(map(str, ids))}")
 
 
-def check_keypoint_names(categories: Iterable[Mapping[str, Any]], skeleton: Skeleton, source: str) -> None:
-    """ValueError if categories name their keypoints and these are others than the skeleton's, or in another order."""
-    for category in categories:
-        names = category.get("keypoints", ())
+def check_keypoint_names(data: Mapping[str, Any], skeleton: Skeleton, source: str, only: int | None = None) -> None:
+    """ValueError if the categories, or the `only` one, name other keypoints than the skeleton or in another order."""
+    for category in data["categories"]:
+        names = category.get("keypoints", ()) if only in (None, category["id"]) else ()
         if not isinstance(names, (list, tuple)):
             raise ValueError(
                 f"{source}: category {category.get('name')!r} has the keypoints {names!r:.40}, no list of names"

@@ -146,7 +146,7 @@ def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
             )
         if not is_box(person["bbox"]):
             raise ValueError(f"{name} has the box {person['bbox']!r:.40}, not left, top, width, height")
-    check_keypoint_names(truth["categories"], skeleton, "the ground truth")
+    check_keypoint_names(truth, skeleton, "the ground truth")
 
 
 def _check_results(results: Any, images: set[int], categories: Sequence[Entry]) -> None:

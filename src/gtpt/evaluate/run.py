@@ -101,21 +101,18 @@ def test(
     path = resolve(checkpoint, format="safetensors", task="pose")
     network: GTPT | Engine
     if path.suffix == ".onnx":
-        if entire:
-            raise ValueError("entire needs a network in PyTorch: an exported file always prunes")
         network = open_engine(path, engine, device=device, precision=precision)
     elif engine or precision != "float32":
         raise ValueError(f"engine and precision are for exported *.onnx files, not {path.name}")
     else:
         network = _load(path, branch, device)
-    rates = "entire" if entire else None
     return evaluate_network(
         network,
         annotations,
         images,
         boxes=boxes,
         flip_test=flip,
-        keep_rates=rates,
+        keep_rates="entire" if entire else None,
         batch_size=batch_size,
         progress=progress,
     ).report
@@ -191,7 +188,7 @@ def _subject(
     """What is measured as a function, its configuration and skeleton, and a label for the report."""
     if isinstance(network, Engine):
         if keep_rates is not None:
-            raise ValueError("the keep rates of an exported file are fixed: measure its *.safetensors to change them")
+            raise ValueError("an exported file always prunes, at the rates it has: measure its *.safetensors for others")
         return network, network.info.config, network.info.skeleton, type(network).__name__
     if network.skeleton is None:
         raise ValueError("this network has no skeleton; set net.skeleton")

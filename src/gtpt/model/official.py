@@ -201,6 +201,11 @@ def load_any(path: str | Path, branch: Branch = "ema") -> GTPT:
     return load_official(path, branch) if path.suffix in OFFICIAL_SUFFIXES else load(path)
 
 
+def facts_of(path: Path) -> dict[str, Any]:
+    """What a file of `load_any` says beside its network, such as a calibration; nothing if it is one of the authors'."""
+    return {} if path.suffix in OFFICIAL_SUFFIXES else extra_facts(path)
+
+
 def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> GTPT:
     """Rewrite a checkpoint from the authors' form to ours or back; the same as `gtpt convert`.
 
@@ -222,7 +227,7 @@ def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> G
         raise ValueError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
     model = load_any(source, branch)
     if target.suffix == ".safetensors":
-        save(model, target, {} if source.suffix in OFFICIAL_SUFFIXES else extra_facts(source))
+        save(model, target, facts_of(source))
     else:
         state = to_official_state(model)
         replace_atomically(target, lambda path: torch.save(state, path))
