@@ -99,7 +99,7 @@ def benchmark(
 
 def _setup(weights: str | Path, engine: str | None, precision: str, threads: int) -> Setup:
     """With the engine by its name, also where it follows from the weights."""
-    from gtpt.runtime.engine import choose_engine
+    from gtpt.engines.base import choose_engine
     from gtpt.weights import resolve
 
     engine = engine or choose_engine(resolve(weights, format="onnx", task="pose"))
@@ -127,8 +127,8 @@ def _work(opened: tuple[PoseEstimator, Detector | None] | Exception, size: int) 
     """What is timed: so many people from crops to keypoints, or with a detector a frame to their poses."""
     import numpy as np
 
-    from gtpt.codec import decode
-    from gtpt.runtime.engine import enough_memory
+    from gtpt.core.simcc import decode
+    from gtpt.engines.base import enough_memory
 
     if isinstance(opened, Exception):
         raise opened

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtpt import codec
-from gtpt.calibration import Calibration
+from gtpt.core import simcc
+from gtpt.core.calibration import Calibration
 
 TABLE = Calibration((0.01, 0.05, 0.1), (0.0, 0.5, 0.9))
 
@@ -37,10 +37,10 @@ def test_default_is_the_share_of_the_official_target():
     np.testing.assert_allclose(default(np.array([0.0, 0.0997 / 4, 0.0997, 1.0])), [0, 0.25, 1, 1], atol=1e-3)
     point = np.array([[96.0, 128]])
     for sigma, expected in ((4, 1), (8, 0.5), (2, 1)):
-        x, y, _ = codec.simcc_targets(point, np.ones(1), (192, 256), sigma=sigma)
-        _, raw = codec.decode(np.log(x + 1e-30), np.log(y + 1e-30))
+        x, y, _ = simcc.encode(point, np.ones(1), (192, 256), sigma=sigma)
+        _, raw = simcc.decode(np.log(x + 1e-30), np.log(y + 1e-30))
         np.testing.assert_allclose(default(raw), [expected], atol=1e-3)
-    assert default(codec.decode(np.zeros((1, 384)), np.zeros((1, 512)))[1])[0] < 0.03
+    assert default(simcc.decode(np.zeros((1, 384)), np.zeros((1, 512)))[1])[0] < 0.03
 
 
 @pytest.mark.parametrize(

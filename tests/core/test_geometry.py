@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtpt import geometry
-from gtpt.skeleton import load_skeleton
+from gtpt.core import geometry
+from gtpt.core.skeleton import load_skeleton
 
 INPUT = (192, 256)
 BODY = load_skeleton("coco17")

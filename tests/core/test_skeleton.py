@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtpt.skeleton import DEFAULT_SIGMA, KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton import DEFAULT_SIGMA, KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
 
 SKELETONS = {"body": "coco17", "wholebody": "coco_wholebody133"}
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gtpt.engines import open_engine
+from gtpt.engines.base import check_torch_device
+from gtpt.engines.session import open_session
 from gtpt.estimator import PoseEstimator
-from gtpt.runtime import open_engine
-from gtpt.runtime.engine import check_torch_device
-from gtpt.runtime.session import open_session
 from gtpt.weights import resolve
 
 torch = pytest.importorskip("torch")
@@ -28,7 +28,7 @@ CROPS = np.random.default_rng(0).integers(0, 256, (3, 64, 48, 3), dtype=np.uint8
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    from gtpt.export import export_onnx
+    from gtpt.export.onnx import export_onnx
     from gtpt.model import build, save
 
     torch.manual_seed(0)
@@ -56,7 +56,7 @@ def test_engines_agree_with_torch(files: dict[str, Path], engine: str) -> None:
         assert a.dtype == b.dtype == np.float32
         np.testing.assert_allclose(a, b, atol=1e-4)
     assert other.info.skeleton.name == "coco17" and other.info.config == reference.info.config
-    assert other.info.calibration == reference.info.calibration and other.info.facts["AP"] == 0.5
+    assert other.info.calibration == reference.info.calibration and other.info.metadata["AP"] == 0.5
     assert other.batch is None
 
 
@@ -122,7 +122,7 @@ def test_a_batch_that_does_not_fit_says_so(
 FULL = """
 import resource, sys
 import numpy as np
-from gtpt.runtime import open_engine
+from gtpt.engines import open_engine
 engine = open_engine(sys.argv[1], threads=1)
 width, height = engine.info.config.input_size
 engine(np.zeros((1, height, width, 3), np.uint8))
@@ -260,9 +260,9 @@ def test_engine_and_device_that_are_not_there(files: dict[str, Path]) -> None:
 MOVED = """
 import sys
 import numpy as np
-from gtpt.codec import decode
+from gtpt.core.simcc import decode
 from gtpt.data.crops import load_crops
-from gtpt.runtime import open_engine
+from gtpt.engines import open_engine
 exact, rounded = (open_engine(sys.argv[1], "openvino", precision=p) for p in ("float32", "bfloat16"))
 config = exact.info.config
 crops = load_crops(sys.argv[2], exact.info.skeleton, config.input_size)

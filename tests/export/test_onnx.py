@@ -12,13 +12,14 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 
-from gtpt import Skeleton, codec, load_skeleton  # noqa: E402
+from gtpt import Skeleton, load_skeleton  # noqa: E402
+from gtpt.core import simcc  # noqa: E402
 from gtpt.data.crops import load_crops  # noqa: E402
-from gtpt.export import METADATA, export, export_onnx, verify_onnx  # noqa: E402
+from gtpt.export.onnx import METADATA, export, export_onnx, verify_onnx  # noqa: E402
 from gtpt.model import GTPT, build, normalize, save  # noqa: E402
 from gtpt.model.config import GTPTConfig  # noqa: E402
 
-PHOTOS = Path(__file__).parents[1] / "examples/photos"
+PHOTOS = Path(__file__).parents[2] / "examples/photos"
 SHALLOW = {"input_size": (96, 128), "coarse_layers": 4, "group_layers": 2}  # exported in seconds
 
 
@@ -100,7 +101,7 @@ def test_every_option_at_once(net, logits, exported, tmp_path):
     assert sum(node.op_type == "Attention" for node in onnx.load(path).graph.node) == 6
     assert path.stat().st_size < 0.6 * exported.stat().st_size
     keypoints, scores = run(path, normalize(torch.from_numpy(pixels(5))).contiguous().numpy())
-    expected = codec.decode(*logits)
+    expected = simcc.decode(*logits)
     moved = np.abs(keypoints - expected[0]).max(axis=-1) > 0.5
     assert moved.mean() < 0.1  # peaks of random weights are flat
     np.testing.assert_allclose(scores, expected[1], atol=1e-3)

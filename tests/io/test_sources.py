@@ -1,4 +1,4 @@
-"""Photos, folders, films, streams and cameras come out as upright RGB frames; what is broken is skipped and counted."""
+"""Photos, folders, videos, streams and cameras come out as upright RGB frames; what is broken is skipped and counted."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 import pytest
 
-from gtpt.images import as_rgb, decode_image, read_image
-from gtpt.sources import Selection, Skipped, _camera_frames, open_source
+from gtpt.io.images import as_rgb, decode_image, read_image
+from gtpt.io.sources import Selection, Skipped, open_source
+from gtpt.io.sources.camera import _camera_frames
 
 av = pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")
@@ -36,7 +37,7 @@ def close(a: np.ndarray, b: np.ndarray, tolerance: float = 4) -> bool:
     return a.shape == b.shape and float(np.median(np.abs(a.astype(int) - b.astype(int)))) <= tolerance
 
 
-def film(
+def video(
     path: Path,
     times: list[float],
     *,
@@ -45,7 +46,7 @@ def film(
     gop: int = 10,
     fmt: str | None = None,
 ) -> Path:
-    """A film whose frame i has the brightness 2 * i in its right half, at exactly the given times."""
+    """A video whose frame i has the brightness 2 * i in its right half, at exactly the given times."""
     with av.open(str(path), "w", format=fmt) as container:
         stream = container.add_stream("libx264", rate=30, options={"g": "10", "crf": "12", "preset": "veryfast", "bf": "3"})
         stream.width, stream.height = size
@@ -63,7 +64,7 @@ def film(
 
 
 def brightness(image: np.ndarray) -> float:
-    """The i of a frame of `film`."""
+    """The i of a frame of `video`."""
     return float(np.median(image[:, image.shape[1] * 3 // 4 :])) / 2
 
 
@@ -224,7 +225,7 @@ def test_errors_come_before_any_work(tmp_path):
         (None, {}, ValueError, "NoneType"),
         (99, {}, ValueError, "cannot open camera 99"),
         ("99", {}, ValueError, "cannot open camera 99"),
-        ("http://127.0.0.1:9/film.mp4", {}, ValueError, "cannot open http.* as stream"),
+        ("http://127.0.0.1:9/video.mp4", {}, ValueError, "cannot open http.* as stream"),
         (tmp_path / "a.png", {"start": 1.0}, ValueError, "photos have none"),
         (tmp_path / "a.png", {"stride": 0}, ValueError, "stride must be .* at least 1"),
         (tmp_path / "a.png", {"stride": 1.5}, ValueError, "stride"),
@@ -237,7 +238,7 @@ def test_errors_come_before_any_work(tmp_path):
             open_source(source, **options)
 
 
-def test_film_without_picture_or_before_its_end(tmp_path):
+def test_video_without_picture_or_before_its_end(tmp_path):
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -247,15 +248,15 @@ def test_film_without_picture_or_before_its_end(tmp_path):
     with pytest.raises(ValueError, match=r"no video stream in .*sound"):
         open_source(tmp_path / "sound.mp4")
     with pytest.raises(ValueError, match=r"no frames in .* between start=10 and end=None"):
-        open_source(film(tmp_path / "short.mp4", STEADY), start=10)
+        open_source(video(tmp_path / "short.mp4", STEADY), start=10)
 
 
-# --- films ---
+# --- videos ---
 
 
 @pytest.mark.parametrize("times", [STEADY, UNEVEN], ids=["steady", "uneven"])
-def test_film_keeps_frame_times_also_uneven_ones(tmp_path, times):
-    with open_source(film(tmp_path / "x.mp4", times)) as source:
+def test_video_keeps_frame_times_also_uneven_ones(tmp_path, times):
+    with open_source(video(tmp_path / "x.mp4", times)) as source:
         assert source.kind == "video" and source.fps == pytest.approx(len(times) / (times[-1] + 1 / 30), rel=0.02)
         assert source.frame_count == 60
         frames = list(source)
@@ -267,8 +268,8 @@ def test_film_keeps_frame_times_also_uneven_ones(tmp_path, times):
 
 @pytest.mark.parametrize(("start", "end", "stride"), [(0.5, 1.2, 1), (0.0, None, 7), (1.0, None, 4), (None, 0.3, 2)])
 @pytest.mark.parametrize("times", [STEADY, UNEVEN], ids=["steady", "uneven"])
-def test_start_end_stride_give_the_same_frames_as_the_whole_film(tmp_path, times, start, end, stride):
-    path = film(tmp_path / "x.mp4", times)
+def test_start_end_stride_give_the_same_frames_as_the_whole_video(tmp_path, times, start, end, stride):
+    path = video(tmp_path / "x.mp4", times)
     with open_source(path) as source:
         whole = [(f.index, f.time) for f in source if (start or 0) <= f.time < (end or 99)][::stride]
     with open_source(path, start=start, end=end, stride=stride) as source:
@@ -281,7 +282,7 @@ def test_start_end_stride_give_the_same_frames_as_the_whole_film(tmp_path, times
 @pytest.mark.skipif(not hasattr(av.VideoStream, "set_display_rotation"), reason="this PyAV cannot write a rotation")
 @pytest.mark.parametrize("rotation", [90, -90, 180])
 def test_display_rotation_is_applied_as_opencv_does(tmp_path, rotation):
-    path = film(tmp_path / "x.mp4", STEADY[:3], rotation=rotation)
+    path = video(tmp_path / "x.mp4", STEADY[:3], rotation=rotation)
     upright = cv2.VideoCapture(str(path)).read()[1][..., ::-1]
     with open_source(path) as source:
         image = next(source).image
@@ -290,7 +291,7 @@ def test_display_rotation_is_applied_as_opencv_does(tmp_path, rotation):
 
 
 def test_broken_frames_are_skipped_and_counted(tmp_path):
-    path = film(tmp_path / "x.mp4", STEADY)
+    path = video(tmp_path / "x.mp4", STEADY)
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
@@ -306,7 +307,7 @@ def test_broken_frames_are_skipped_and_counted(tmp_path):
 
 
 def test_a_frame_that_lost_a_piece_is_skipped_and_counted(tmp_path):
-    path = film(tmp_path / "x.ts", STEADY, fmt="mpegts", size=(640, 480))
+    path = video(tmp_path / "x.ts", STEADY, fmt="mpegts", size=(640, 480))
     data = path.read_bytes()
     pieces = [data[i : i + 188] for i in range(0, len(data), 188)]
     inner = [i for i, p in enumerate(pieces) if p[1:3] == b"\x01\x00"]  # of the video, and not the first of a frame
@@ -318,8 +319,8 @@ def test_a_frame_that_lost_a_piece_is_skipped_and_counted(tmp_path):
     assert frames[-1].index == 59 and frames[-1].time == pytest.approx(STEADY[-1], abs=1e-3)
 
 
-def test_film_in_constant_memory(tmp_path):
-    path = film(tmp_path / "x.mp4", [i / 30 for i in range(90)], size=(640, 480))
+def test_video_in_constant_memory(tmp_path):
+    path = video(tmp_path / "x.mp4", [i / 30 for i in range(90)], size=(640, 480))
     with open_source(path) as source:
         next(source)
         tracemalloc.start()
@@ -331,7 +332,7 @@ def test_film_in_constant_memory(tmp_path):
 
 
 def test_close_ends_the_frames(tmp_path):
-    source = open_source(film(tmp_path / "x.mp4", STEADY))
+    source = open_source(video(tmp_path / "x.mp4", STEADY))
     next(source)
     source.close()
     assert list(source) == []
@@ -342,7 +343,7 @@ def test_close_ends_the_frames(tmp_path):
 
 @pytest.fixture
 def server(tmp_path):
-    """An HTTP server of one film that declares its full size but can break off in the middle."""
+    """An HTTP server of one video that declares its full size but can break off in the middle."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -355,7 +356,7 @@ def server(tmp_path):
         def log_message(self, *_):
             pass
 
-    film(tmp_path / "x.ts", [i / 30 + 5 for i in range(60)], fmt="mpegts")
+    video(tmp_path / "x.ts", [i / 30 + 5 for i in range(60)], fmt="mpegts")
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=httpd.serve_forever, daemon=True)
     thread.start()
@@ -381,7 +382,7 @@ def test_stream_that_breaks_off_ends_with_a_reason(server):
 
 
 def test_unplugged_camera_ends_with_a_reason(tmp_path):
-    capture = cv2.VideoCapture(str(film(tmp_path / "x.mp4", STEADY)))  # ends, as a camera does when unplugged
+    capture = cv2.VideoCapture(str(video(tmp_path / "x.mp4", STEADY)))  # ends, as a camera does when unplugged
     skipped = Skipped()
     frames = list(_camera_frames(capture, Selection(4, None, None), skipped))
     assert [f.index for f in frames] == list(range(0, 60, 4))
@@ -392,7 +393,7 @@ def test_unplugged_camera_ends_with_a_reason(tmp_path):
 
 
 @pytest.mark.integration
-def test_real_film_and_real_photos(shared):
+def test_real_video_and_real_photos(shared):
     with open_source(shared / "data/video/pose2sim_SinglePerson_cam01.mp4", start=1, end=1.2, stride=3) as source:
         frames = list(source)
     assert source.fps == 60 and [f.index for f in frames] == [60, 63, 66, 69]

@@ -1,4 +1,4 @@
-"""A real browser plays the films that are written: picture, length, colour and sound, as the browser tells them."""
+"""A real browser plays the videos that are written: picture, length, colour and sound, as the browser tells them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 
-from gtpt.film import FilmWriter
+from gtpt.io.video_writer import VideoWriter
 
-from .test_film import film_with_sound, image
+from .test_video_writer import image, video_with_sound
 
 pytest.importorskip("av")
 BROWSER = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-PAGE = """<video id=v src=film.mp4 muted></video><script>
+PAGE = """<video id=v src=video.mp4 muted></video><script>
 const report = facts => fetch("/report", {method: "POST", body: JSON.stringify(facts)});
 v.onerror = () => report({error: v.error.message});
 v.onended = () => {
@@ -60,10 +60,10 @@ def served(folder: Path) -> Iterator[tuple[str, Queue]]:
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 def test_browser_plays_picture_and_sound(tmp_path: Path) -> None:
-    source = film_with_sound(tmp_path / "source.mp4", seconds=1.5)
-    with FilmWriter(tmp_path / "film.mp4", (64, 48), 30, audio_from=source) as film:
+    source = video_with_sound(tmp_path / "source.mp4", seconds=1.5)
+    with VideoWriter(tmp_path / "video.mp4", (64, 48), 30, audio_from=source) as video:
         for i in range(45):
-            film.write(image(i), i / 30)
+            video.write(image(i), i / 30)
     (tmp_path / "page.html").write_text(PAGE)
     with served(tmp_path) as (url, reports):
         assert BROWSER

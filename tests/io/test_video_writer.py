@@ -1,4 +1,4 @@
-"""Films are read back with PyAV: codec, colours, frame times, sound; and what is done survives a crash."""
+"""Videos are read back with PyAV: codec, colours, frame times, sound; and what is done survives a crash."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gtpt.film import FilmWriter
-from gtpt.sources import open_source
+from gtpt.io.sources import open_source
+from gtpt.io.video_writer import VideoWriter
 
 av = pytest.importorskip("av")
 
@@ -24,13 +24,13 @@ def image(i: int, size: tuple[int, int] = (64, 48)) -> np.ndarray:
 
 
 def write(path: Path, times: list[float] = TIMES, size: tuple[int, int] = (64, 48), **options) -> Path:
-    with FilmWriter(path, size, 30, **options) as film:
+    with VideoWriter(path, size, 30, **options) as video:
         for i, seconds in enumerate(times):
-            film.write(image(i, size), seconds)
+            video.write(image(i, size), seconds)
     return path
 
 
-def film_with_sound(path: Path, codec: str = "aac", seconds: float = 3.0) -> Path:
+def video_with_sound(path: Path, codec: str = "aac", seconds: float = 3.0) -> Path:
     """A tone that gets louder, beside a picture."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=30)
@@ -59,7 +59,7 @@ def sound(path: Path) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("size", [(64, 48), (63, 47), (1, 1), (1920, 1080)])
 def test_h264_yuv420p_with_the_frame_times_and_colours_that_were_given(tmp_path, size):
     times = TIMES if size[0] < 100 else TIMES[:3]
-    path = write(tmp_path / "film.mp4", times, size)
+    path = write(tmp_path / "video.mp4", times, size)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
@@ -74,19 +74,19 @@ def test_h264_yuv420p_with_the_frame_times_and_colours_that_were_given(tmp_path,
 
 
 def test_players_can_start_before_the_file_is_there(tmp_path):
-    data = write(tmp_path / "film.mp4").read_bytes()
+    data = write(tmp_path / "video.mp4").read_bytes()
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
-def test_film_begins_with_its_first_frame(tmp_path):
-    path = write(tmp_path / "film.mp4", [t + 100 for t in TIMES])
+def test_video_begins_with_its_first_frame(tmp_path):
+    path = write(tmp_path / "video.mp4", [t + 100 for t in TIMES])
     with open_source(path) as source:
         assert [f.time for f in source] == pytest.approx(TIMES, abs=2e-5)
 
 
 @pytest.mark.parametrize("codec", ["aac", "libmp3lame"])
 def test_sound_is_copied_in_step_with_the_picture(tmp_path, codec):
-    source = film_with_sound(tmp_path / "in.mp4", codec)
+    source = video_with_sound(tmp_path / "in.mp4", codec)
     path = write(tmp_path / "out.mp4", [1 + i / 30 for i in range(31)], audio_from=source)  # its second from 1 to 2
     with av.open(str(path)) as container, av.open(str(source)) as original:
         assert container.streams.audio[0].codec_context.name == original.streams.audio[0].codec_context.name
@@ -96,9 +96,9 @@ def test_sound_is_copied_in_step_with_the_picture(tmp_path, codec):
     assert loudness[inner] == pytest.approx(np.interp(times[inner] + 1, source_times, source_loudness), abs=0.03)
 
 
-def test_no_sound_or_foreign_sound_gives_a_silent_film(tmp_path, caplog):
+def test_no_sound_or_foreign_sound_gives_a_silent_video(tmp_path, caplog):
     silent = write(tmp_path / "silent.mp4", audio_from=write(tmp_path / "in.mp4"))
-    foreign = write(tmp_path / "foreign.mp4", audio_from=film_with_sound(tmp_path / "in.wmv", "wmav2"))
+    foreign = write(tmp_path / "foreign.mp4", audio_from=video_with_sound(tmp_path / "in.wmv", "wmav2"))
     for path in (silent, foreign):
         with av.open(str(path)) as container:
             assert not container.streams.audio and container.streams.video[0].frames == len(TIMES)
@@ -106,7 +106,7 @@ def test_no_sound_or_foreign_sound_gives_a_silent_film(tmp_path, caplog):
 
 
 def test_sound_whose_clock_jumps_leaves_the_picture(tmp_path, caplog):
-    once = film_with_sound(tmp_path / "once.ts", seconds=1)
+    once = video_with_sound(tmp_path / "once.ts", seconds=1)
     glued = tmp_path / "glued.ts"
     glued.write_bytes(once.read_bytes() * 2)
     path = write(tmp_path / "out.mp4", [i / 30 for i in range(50)], audio_from=glued)
@@ -117,13 +117,13 @@ def test_sound_whose_clock_jumps_leaves_the_picture(tmp_path, caplog):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
 def test_what_is_done_is_kept_when_the_work_breaks_off(tmp_path, error):
-    source = film_with_sound(tmp_path / "in.mp4")
+    source = video_with_sound(tmp_path / "in.mp4")
     path = tmp_path / "out.mp4"
-    path.write_bytes(b"an older film")
-    with pytest.raises(error), FilmWriter(path, (64, 48), 30, audio_from=source) as film:
+    path.write_bytes(b"an older video")
+    with pytest.raises(error), VideoWriter(path, (64, 48), 30, audio_from=source) as video:
         for i in range(20):
-            film.write(image(i), i / 30)
-        assert path.read_bytes() == b"an older film"  # replaced only at the end
+            video.write(image(i), i / 30)
+        assert path.read_bytes() == b"an older video"  # replaced only at the end
         raise error
     with open_source(path) as frames:
         assert sum(1 for _ in frames) == 20
@@ -132,9 +132,9 @@ def test_what_is_done_is_kept_when_the_work_breaks_off(tmp_path, error):
 
 
 def test_nothing_is_left_without_a_frame(tmp_path):
-    with FilmWriter(tmp_path / "out.mp4", (64, 48), 30, audio_from=film_with_sound(tmp_path / "in.mp4")) as film:
+    with VideoWriter(tmp_path / "out.mp4", (64, 48), 30, audio_from=video_with_sound(tmp_path / "in.mp4")) as video:
         pass
-    film.close()
+    video.close()
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
@@ -148,33 +148,33 @@ def test_errors_name_the_value(tmp_path):
         ("x.mp4", (4, 4), 30, tmp_path / "no.mp4", FileNotFoundError, "to take the sound from"),
     ]:
         with pytest.raises(error, match=message):
-            FilmWriter(tmp_path / path, size, fps, audio_from=audio)
-    with FilmWriter(tmp_path / "x.mp4", (64, 48), 30) as film:
-        film.write(image(0), 1.0)
+            VideoWriter(tmp_path / path, size, fps, audio_from=audio)
+    with VideoWriter(tmp_path / "x.mp4", (64, 48), 30) as video:
+        video.write(image(0), 1.0)
         for bad, seconds, message in [
             (image(0)[:-1], 2.0, r"shape \(48, 64, 3\)"),
             (image(0).astype(float), 2.0, "uint8"),
             (image(0), 1.0, "must increase, got 1.0 s after 1.0 s"),
         ]:
             with pytest.raises(ValueError, match=message):
-                film.write(bad, seconds)
+                video.write(bad, seconds)
     assert [p.name for p in tmp_path.iterdir()] == ["x.mp4"]
 
 
 def test_a_size_that_h264_cannot_have_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"cannot write a film of 20000x10 to .*x\.mp4"):
-        with FilmWriter(tmp_path / "x.mp4", (20_000, 10), 30) as film:
-            film.write(image(0, (20_000, 10)), 0.0)
+    with pytest.raises(ValueError, match=r"cannot write a video of 20000x10 to .*x\.mp4"):
+        with VideoWriter(tmp_path / "x.mp4", (20_000, 10), 30) as video:
+            video.write(image(0, (20_000, 10)), 0.0)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.integration
-def test_real_film_through_reader_and_writer(shared, tmp_path):
+def test_real_video_through_reader_and_writer(shared, tmp_path):
     real = shared / "data/video/pose2sim_SinglePerson_cam01.mp4"
-    with open_source(real, stride=5, end=1.0) as source, FilmWriter(tmp_path / "out.mp4", (1080, 1920), 12, real) as film:
+    with open_source(real, stride=5, end=1.0) as source, VideoWriter(tmp_path / "out.mp4", (1080, 1920), 12, real) as video:
         frames = list(source)
         for frame in frames:
-            film.write(frame.image, frame.time)
+            video.write(frame.image, frame.time)
     with open_source(tmp_path / "out.mp4") as source:
         again = list(source)
     assert [f.time for f in again] == pytest.approx([f.time for f in frames], abs=2e-5)

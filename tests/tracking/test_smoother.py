@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtpt.poses import Poses
-from gtpt.skeleton import load_skeleton
-from gtpt.smooth import Smoother
+from gtpt.core.poses import Poses
+from gtpt.core.skeleton import load_skeleton
+from gtpt.tracking.smoother import Smoother
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from smoothing import COCO17, IMAGE, jitter, lag, observe, smooth, still_and_noise, walker
 
 STANDING = walker(np.zeros(1), speed=0)[0] + np.array([300, 400])
@@ -27,9 +27,9 @@ def wobble(frames: int, seed: int = 0, people: int = 1) -> np.ndarray:
     return walk[:, None] + rng.normal(0, 3, (frames, people, 17, 2)) + 150 * np.arange(people)[:, None, None]
 
 
-def run(smoother: Smoother, film: np.ndarray, fps: float = 30.0, start: float = 0.0, **options) -> np.ndarray:
+def run(smoother: Smoother, video: np.ndarray, fps: float = 30.0, start: float = 0.0, **options) -> np.ndarray:
     return np.stack(
-        [smoother.update(observe(joints, **options), start + t / fps).keypoints for t, joints in enumerate(film)]
+        [smoother.update(observe(joints, **options), start + t / fps).keypoints for t, joints in enumerate(video)]
     )
 
 
@@ -54,17 +54,17 @@ def test_lag_at_walking_speed_is_below_one_frame():
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.3, 5), st.floats(-500, 500), st.integers(0, 99))
 def test_size_and_place_in_the_picture_do_not_matter(scale, shift, seed):
-    film = wobble(8, seed)
-    plain, changed = run(Smoother(), film), run(Smoother(), film * scale + shift)
+    video = wobble(8, seed)
+    plain, changed = run(Smoother(), video), run(Smoother(), video * scale + shift)
     assert changed == pytest.approx(plain * scale + shift, abs=0.02)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 99), st.randoms(use_true_random=False))
 def test_people_are_smoothed_each_on_their_own_in_any_order(seed, random):
-    film = wobble(8, seed, people=3)
+    video = wobble(8, seed, people=3)
     together, alone = Smoother(), [Smoother() for _ in range(3)]
-    for t, joints in enumerate(film):
+    for t, joints in enumerate(video):
         order = random.sample(range(3), random.randint(0, 3))  # some are not there
         result = together.update(observe(joints[order], ids=np.array(order, dtype=int) + 5), t / 30)
         assert result.ids.tolist() == [p + 5 for p in order]
@@ -74,8 +74,8 @@ def test_people_are_smoothed_each_on_their_own_in_any_order(seed, random):
 
 
 def test_only_keypoints_change_and_the_first_frame_not_at_all():
-    smoother, film = Smoother(), wobble(2)
-    first, second = observe(film[0]), observe(film[1])
+    smoother, video = Smoother(), wobble(2)
+    first, second = observe(video[0]), observe(video[1])
     assert np.array_equal(smoother.update(first, 0.0).keypoints, first.keypoints)
     result = smoother.update(second, 0.03)
     assert not np.array_equal(result.keypoints, second.keypoints)
@@ -87,9 +87,9 @@ def test_frame_rate_does_not_change_how_fast_it_follows():
     """A joint that jumps gets as far within a quarter of a second at 30 as at 120 frames per second."""
     follows = []
     for fps in (30, 120):
-        film = np.repeat(STANDING[None, None], fps, axis=0)
-        film[fps // 2 :, :, 9, 0] += 10  # the left wrist, from half a second on
-        path = run(Smoother(beta=0.0), film, fps)[:, 0, 9, 0] - STANDING[9, 0]
+        video = np.repeat(STANDING[None, None], fps, axis=0)
+        video[fps // 2 :, :, 9, 0] += 10  # the left wrist, from half a second on
+        path = run(Smoother(beta=0.0), video, fps)[:, 0, 9, 0] - STANDING[9, 0]
         follows.append(path[fps * 3 // 4] / 10)
     assert follows[0] == pytest.approx(follows[1], abs=0.06)
     assert 0.3 < follows[0] < 0.8
@@ -117,8 +117,8 @@ def test_doubtful_points_are_trusted_less():
 
 
 def test_a_wild_point_with_a_low_score_hardly_shows():
-    film = np.repeat(STANDING[None, None], 60, axis=0)
-    film[40, 0, 9] += [80, 0]
+    video = np.repeat(STANDING[None, None], 60, axis=0)
+    video[40, 0, 9] += [80, 0]
     path = {}
     for score in (0.9, 0.1):
         scores = np.full((60, 1, 17), 0.9)
@@ -126,19 +126,19 @@ def test_a_wild_point_with_a_low_score_hardly_shows():
         smoother = Smoother()
         places = [
             smoother.update(observe(j, s), t / 30).keypoints[0, 9, 0]
-            for t, (j, s) in enumerate(zip(film, scores, strict=True))
+            for t, (j, s) in enumerate(zip(video, scores, strict=True))
         ]
         path[score] = np.abs(np.array(places) - STANDING[9, 0]).max()
     assert path[0.1] < 0.1 * 80 and path[0.1] < 0.25 * path[0.9]
 
 
 def test_missing_keypoints_stay_missing_and_start_anew():
-    film = wobble(6)
-    film[2, 0, 4] = np.nan
-    result = run(Smoother(), film)
+    video = wobble(6)
+    video[2, 0, 4] = np.nan
+    result = run(Smoother(), video)
     assert np.isnan(result[2, 0, 4]).all() and np.isfinite(result).sum() == result.size - 2
-    assert result[3, 0, 4] == pytest.approx(film[3, 0, 4], abs=1e-3)  # nothing left of what was before
-    assert not np.allclose(result[3, 0, 5], film[3, 0, 5])
+    assert result[3, 0, 4] == pytest.approx(video[3, 0, 4], abs=1e-3)  # nothing left of what was before
+    assert not np.allclose(result[3, 0, 5], video[3, 0, 5])
 
 
 # --- gaps and memory ---
@@ -175,9 +175,9 @@ def test_nobody_and_boxes_without_size_are_legal():
     assert np.array_equal(smoother.update(point, 0.4).keypoints, point.keypoints)
 
 
-def test_a_still_film_is_left_as_it_is():
-    film = np.repeat(STANDING[None], 20, axis=0)
-    assert smooth(film, 30) == pytest.approx(film, abs=1e-4)
+def test_a_still_video_is_left_as_it_is():
+    video = np.repeat(STANDING[None], 20, axis=0)
+    assert smooth(video, 30) == pytest.approx(video, abs=1e-4)
 
 
 def test_errors_name_the_value():

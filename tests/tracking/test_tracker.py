@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtpt.poses import Poses
-from gtpt.track import Tracker
+from gtpt.core.poses import Poses
+from gtpt.tracking.tracker import Tracker
 
 pytest.importorskip("scipy")
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from tracking import COCO17, IMAGE, crowd, evaluate, walker
 
 
@@ -45,16 +45,16 @@ def at(*xs: float) -> Poses:
 
 # --- invariants ---
 
-FILMS = st.lists(  # per frame the places of people and how much time passes; places may coincide
+VIDEOS = st.lists(  # per frame the places of people and how much time passes; places may coincide
     st.tuples(st.lists(st.integers(0, 12), max_size=6), st.floats(0.02, 1.5)), min_size=1, max_size=12
 )
 
 
 @settings(max_examples=60, deadline=None)
-@given(FILMS)
-def test_ids_are_unique_in_a_frame_and_never_used_again(film):
+@given(VIDEOS)
+def test_ids_are_unique_in_a_frame_and_never_used_again(video):
     tracker, time, last_seen, highest = Tracker(COCO17, memory_s=1.0), 0.0, {}, 0
-    for places, step in film:
+    for places, step in video:
         time += step
         poses = at(*(60.0 * p for p in places))
         found = tracker.update(poses, time)
@@ -69,10 +69,10 @@ def test_ids_are_unique_in_a_frame_and_never_used_again(film):
 
 
 @settings(max_examples=30, deadline=None)
-@given(FILMS, st.randoms(use_true_random=False))
-def test_the_order_of_people_does_not_matter(film, random):
+@given(VIDEOS, st.randoms(use_true_random=False))
+def test_the_order_of_people_does_not_matter(video, random):
     straight, shuffled, time = Tracker(COCO17), Tracker(COCO17), 0.0
-    for frame, (places, step) in enumerate(film):
+    for frame, (places, step) in enumerate(video):
         time += step
         poses = at(*(60.0 * p + 0.1 * i + frame for i, p in enumerate(places)))  # no two people alike
         order = random.sample(range(len(poses)), len(poses))
@@ -176,7 +176,7 @@ def test_errors_name_the_value():
     for time in (1.0, 0.5, float("nan")):
         with pytest.raises(ValueError, match=f"time must increase from frame to frame, got {time} s after 1.0 s"):
             tracker.update(at(), time)
-    from gtpt.skeleton import load_skeleton
+    from gtpt.core.skeleton import load_skeleton
 
     with pytest.raises(ValueError, match="follows coco17, got poses of coco_wholebody133"):
         tracker.update(Poses.empty(IMAGE, load_skeleton("coco_wholebody133")), 2.0)

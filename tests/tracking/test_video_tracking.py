@@ -1,4 +1,4 @@
-"""The whole chain on a real film: two people and a bystander, detected, estimated and followed."""
+"""The whole chain on a real video: two people and a bystander, detected, estimated and followed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from gtpt import Pipeline, PoseEstimator, Tracker
 from gtpt.detect import YoloxDetector
-from gtpt.sources import open_source
+from gtpt.io.sources import open_source
 
 pytest.importorskip("av")
 pytest.importorskip("scipy")

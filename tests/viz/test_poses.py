@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from gtpt import Poses, Skeleton, load_skeleton
-from gtpt.draw import ACCENT, DARK, LEFT, MIDDLE, RIGHT, draw_kept_patches, draw_poses
+from gtpt.viz import draw_kept_patches, draw_poses
+from gtpt.viz.canvas import ACCENT, DARK, LEFT, MIDDLE, RIGHT
 
-from .sample import make_poses
+from ..sample import make_poses
 
 GREY = np.full((480, 640, 3), 120, dtype=np.uint8)
 ARM = Skeleton.from_dict(
@@ -245,7 +246,7 @@ def test_ids_and_boxes_are_drawn_on_request():
 
 
 def test_the_pictures_in_the_documentation_are_what_we_draw(tmp_path, monkeypatch):
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     monkeypatch.setattr("sys.argv", ["", str(tmp_path)])
     runpy.run_path(str(root / "examples" / "pictures.py"), run_name="__main__")
     for name in ("wholebody.jpg", "custom.jpg"):

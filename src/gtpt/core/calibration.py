@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gtpt.codec import SIGMA
+from gtpt.core.simcc import SIGMA
 
 VISIBLE = 0.3  # calibrated score from which on a keypoint counts as seen; it means the same for every calibrated network
 IDEAL = 1 / (SIGMA * math.sqrt(2 * math.pi))  # raw score of a softmax that equals the official target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from gtpt import formats
-from gtpt.skeleton import Skeleton
+from gtpt.core.calibration import VISIBLE
+from gtpt.core.numbers import shortest, to_json_text
+from gtpt.core.skeleton import Skeleton, builtin_skeletons, load_skeleton
 
 NO_ID = -1
 
@@ -119,59 +121,108 @@ class Poses:
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types: image_size, people, skeleton (schema in docs/formats.md); `from_dict` reads it back exactly."""
-        return formats.to_dict(self)
+        """Plain JSON types: image_size, people, skeleton (schema in docs/formats.md); `from_dict` reads it back exactly.
+
+        The skeleton is a built-in name or, for a custom one, its file form.
+        """
+        return {**image_dict(self), "skeleton": _skeleton_reference(self.skeleton)}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Poses:
-        """Read what `to_dict` gave; a missing key or a wrong length is a ValueError that names it."""
-        return cls(**formats.from_dict(data))
+        """Read what `to_dict` gave; other keys are ignored.
+
+        Raises:
+            ValueError: people that are no list of mappings, a missing key, or a list of the wrong length, named.
+        """
+        return cls(**_fields(data))
 
     def to_json(self) -> str:
         """`to_dict` as compact JSON text; null where a number is not finite, never NaN."""
-        return formats.to_json_text(self.to_dict())
-
-    def to_coco(self, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
-        """Entries of a COCO results file: keypoints as x, y, calibrated score, and track_id if there is one.
-
-        The 133 keypoints of COCO-WholeBody are in its five lists, those of any other skeleton all in `keypoints`.
-        """
-        return formats.to_coco(self, image_id, category_id)
-
-    def to_openpose(self, *, controlnet: bool = False) -> dict[str, Any]:
-        """The JSON of one frame as OpenPose writes it: BODY_25, and face 70 and hands 21 where the skeleton has them.
-
-        Args:
-            controlnet: the variant that ControlNet's editors read instead: the 18 body points of OpenPose's COCO model,
-                and scores of 1 where the calibrated score is at least 0.3, else the point is (0, 0, 0).
-
-        Raises:
-            ValueError: a skeleton without the 17 body keypoints of COCO (by name).
-        """
-        return formats.to_openpose(self, controlnet=controlnet)
-
-    def to_csv(self) -> str:
-        """The tidy table with a header line, a row for each person and joint; numbers read back as the same float32."""
-        return formats.table_to_csv(formats.to_table(self), header=True)
+        return to_json_text(self.to_dict())
 
     def to_numpy(self) -> np.ndarray:
         """(N, K, 3) float32: x, y, calibrated score."""
-        return formats.to_numpy(self)
-
-    def to_pandas(self) -> Any:
-        """The tidy table as a `pandas.DataFrame` (extra "dataframe")."""
-        return formats.to_pandas(self)
-
-    def to_supervision(self) -> tuple[Any, Any]:
-        """`supervision.KeyPoints` and `supervision.Detections` of the same people in the same order (extra "supervision").
-
-        The confidence of a keypoint is the calibrated score, that of a person `scores`; `tracker_id` of the detections is
-        None unless everybody has an id.
-        """
-        return formats.to_supervision(self)
+        return np.concatenate([self.keypoints, self.keypoint_scores[..., None]], axis=2)
 
     def _repr_html_(self) -> str:
-        return formats.to_html(self)
+        """A small table for notebooks: id, box, score and the number of keypoints seen of each person."""
+        cells = "<td>{}</td>".format
+        rows = []
+        for i in range(len(self)):
+            seen = int((self.keypoint_scores[i] >= VISIBLE).sum())
+            box = ", ".join(f"{v:.0f}" for v in self.boxes[i])
+            values = (i, self.ids[i] if self.ids[i] >= 0 else "", f"{self.scores[i]:.2f}", box)
+            rows.append("<tr>" + "".join(map(cells, (*values, f"{seen} of {len(self.skeleton)}"))) + "</tr>")
+        heads = "".join(f"<th>{h}</th>" for h in ("person", "id", "score", "box x1, y1, x2, y2", "keypoints seen"))
+        return f"<table><caption>{html.escape(repr(self))}</caption><tr>{heads}</tr>{''.join(rows)}</table>"
+
+
+def image_dict(poses: Poses) -> dict[str, Any]:
+    """`Poses.to_dict` without the skeleton, for files that name it once."""
+    people = zip(
+        poses.ids.tolist(),
+        shortest(poses.boxes),
+        shortest(poses.scores),
+        shortest(poses.to_numpy()),
+        shortest(poses.raw_scores),
+        strict=True,
+    )
+    return {
+        "image_size": list(poses.image_size),
+        "people": [
+            {"id": id_ if id_ >= 0 else None, "box": box, "score": score, "keypoints": points, "raw_scores": raw}
+            for id_, box, score, points, raw in people
+        ],
+    }
+
+
+def _fields(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `Poses`, which checks their values, from what `to_dict` gave."""
+    if missing := sorted({"image_size", "skeleton", "people"} - set(data)):
+        raise ValueError(f"poses: missing keys {missing}; see docs/formats.md")
+    skeleton = _skeleton(data["skeleton"])
+    people = data["people"]
+    if not isinstance(people, Sequence) or not all(isinstance(person, Mapping) for person in people):
+        raise ValueError(f"poses: people must be a list of objects, got {people!r:.80}; see docs/formats.md")
+    for i, person in enumerate(people):
+        if missing := sorted({"id", "box", "score", "keypoints", "raw_scores"} - set(person)):
+            raise ValueError(f"poses: person {i} misses the keys {missing}; see docs/formats.md")
+    points = _array([p["keypoints"] for p in people], (len(people), len(skeleton), 3), "keypoints")
+    return {
+        "boxes": _array([p["box"] for p in people], (len(people), 4), "box"),
+        "scores": _array([p["score"] for p in people], (len(people),), "score"),
+        "keypoints": points[..., :2],
+        "keypoint_scores": points[..., 2],
+        "raw_scores": _array([p["raw_scores"] for p in people], (len(people), len(skeleton)), "raw_scores"),
+        "ids": [-1 if p["id"] is None else p["id"] for p in people],
+        "image_size": data["image_size"],
+        "skeleton": skeleton,
+    }
+
+
+def _skeleton_reference(skeleton: Skeleton) -> str | dict[str, Any]:
+    known = skeleton.name in builtin_skeletons() and load_skeleton(skeleton.name) == skeleton
+    return skeleton.name if known else skeleton.to_dict()
+
+
+def _skeleton(reference: str | Mapping[str, Any]) -> Skeleton:
+    if not isinstance(reference, str):
+        return Skeleton.from_dict(reference)
+    if reference not in builtin_skeletons():  # never a path: the data may come from a stranger
+        raise ValueError(
+            f"poses: no skeleton {reference!r}: use one of {builtin_skeletons()} or a skeleton in its file form"
+        )
+    return load_skeleton(reference)
+
+
+def _array(values: Sequence[Any], shape: tuple[int, ...], name: str) -> np.ndarray:
+    try:
+        array = np.array(values, dtype=np.float32) if values else np.zeros(shape)  # None becomes NaN
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"poses: {name!r} of the people must be numbers, lists of equal length: {error}") from error
+    if array.shape != shape:
+        raise ValueError(f"poses: {name!r} of the people must have shape {shape}, got {array.shape}")
+    return array
 
 
 def _as_array(name: str, values: Any) -> np.ndarray:

@@ -14,7 +14,7 @@ SPLIT = 2.0
 SIGMA = 4.0  # in bins
 
 
-def simcc_targets(
+def encode(
     keypoints: np.ndarray, visible: np.ndarray, input_size: tuple[int, int], split: float = SPLIT, sigma: float = SIGMA
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Training targets.
@@ -55,7 +55,7 @@ def decode(x: np.ndarray, y: np.ndarray, split: float = SPLIT) -> tuple[np.ndarr
     Returns:
         (..., K, 2) float32 crop pixels (first maximum, no sub-bin refinement), and (..., K) float32: the smaller of the
         two softmax maxima. That of the target itself, a Gaussian of 4 bins, is 0.0997; networks give a few hundredths at
-        best. See `gtpt.calibration` for a score to threshold.
+        best. See `gtpt.core.calibration` for a score to threshold.
     """
     coords = np.stack([x.argmax(axis=-1), y.argmax(axis=-1)], axis=-1).astype(np.float32) / np.float32(split)
     # max of softmax = 1 / sum(exp(v - max)): no need to build the whole distribution

@@ -150,7 +150,7 @@ class Skeleton:
             ValueError: unknown or missing keys, values of another form, unknown keypoint names, or what `Skeleton` refuses;
                 `source` is named in the message.
         """
-        from gtpt._skeleton_file import read_form
+        from gtpt.core.skeleton_file import read_form
 
         form = read_form(data, source)
         names = tuple(form.keypoints)

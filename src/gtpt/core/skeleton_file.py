@@ -35,7 +35,7 @@ def _or_empty(kind: type) -> BeforeValidator:
 
 def _with_sigmas(value: Any) -> Any:
     """A bare list of names gets sigmas by default."""
-    from gtpt.skeleton import DEFAULT_SIGMA
+    from gtpt.core.skeleton import DEFAULT_SIGMA
 
     if not isinstance(value, (list, tuple)):
         if not isinstance(value, Mapping):

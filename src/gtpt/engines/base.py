@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_chec
 
 import numpy as np
 
-from gtpt._extras import require
-from gtpt.calibration import Calibration
+from gtpt.core.calibration import Calibration
+from gtpt.core.extras import require
+from gtpt.core.skeleton import Skeleton
+from gtpt.engines.session import available_cores, open_session, unreadable
 from gtpt.model.config import GTPTConfig, decode_header, parse_header
-from gtpt.runtime.session import available_cores, open_session, unreadable
-from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from gtpt.model.network import GTPT
@@ -43,13 +43,13 @@ class NetworkInfo:
         config: sizes, input and keep rates.
         skeleton: names of the K keypoints.
         calibration: raw score -> probability of being right; None for weights without one.
-        facts: everything else in the header, e.g. figures of the training run.
+        metadata: everything else in the header, e.g. figures of the training run.
     """
 
     config: GTPTConfig
     skeleton: Skeleton
     calibration: Calibration | None
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
     @classmethod
     def from_header(cls, header: dict[str, Any], source: str) -> NetworkInfo:

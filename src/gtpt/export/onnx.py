@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from gtpt import codec
-from gtpt._extras import require
-from gtpt.geometry import PIXEL_MEAN, PIXEL_STD
-from gtpt.runtime.engine import enough_memory, fill, fixed_batch, read_header, torch_network
-from gtpt.runtime.session import open_session
+from gtpt.core import simcc
+from gtpt.core.extras import require
+from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
+from gtpt.engines.base import enough_memory, fill, fixed_batch, read_header, torch_network
+from gtpt.engines.session import open_session
 
 if TYPE_CHECKING:
     import onnx
@@ -156,11 +156,11 @@ def export_onnx(
         uint8_input: input `crops` is RGB uint8 (B, H, W, 3), normalised inside; else float32 (B, 3, H, W) of
             `gtpt.model.normalize`.
         decode: outputs are `keypoints` (B, K, 2) float32 crop pixels and `scores` (B, K) float32 raw scores (see
-            `gtpt.codec.decode`) instead of the logits `x` and `y`.
+            `gtpt.core.simcc.decode`) instead of the logits `x` and `y`.
         precision: "float16" stores weights in half and still computes in float32 on any device; "int8" multiplies in 8-bit
-            integers, see `gtpt.quantize`.
+            integers, see `gtpt.export.quantize`.
         calibration_crops: (N, H, W, 3) uint8 RGB of real people, for "int8": they give the ranges of the activations.
-        extra: JSON-able facts to keep in the metadata, e.g. {"calibration": {...}}.
+        extra: JSON-able entries to keep in the metadata, e.g. {"calibration": {...}}.
 
     Returns:
         The path.
@@ -198,7 +198,7 @@ def export_onnx(
     if precision == "float16":
         store_half(graph)
     if calibration_crops is not None:
-        from gtpt.quantize import quantize_int8
+        from gtpt.export.quantize import quantize_int8
 
         graph = quantize_int8(graph, calibration_crops if uint8_input else _normalized(calibration_crops))
     header = {
@@ -335,9 +335,9 @@ def verify_onnx(path: str | Path, model: GTPT, crops: np.ndarray, bound_px: floa
     decoded, split = file.header["output"] == "keypoints", model.config.simcc_split
     parts = [torch_network(model)(crops[i : i + BATCH]) for i in range(0, len(crops), BATCH)]
     x, y = (np.concatenate(part) for part in zip(*parts, strict=True))
-    expected = codec.decode(x, y, split) if decoded else (x, y)
+    expected = simcc.decode(x, y, split) if decoded else (x, y)
     got = file.run(crops)
-    points = [out[0] if decoded else codec.decode(*out, split)[0] for out in (got, expected)]
+    points = [out[0] if decoded else simcc.decode(*out, split)[0] for out in (got, expected)]
     distance = np.linalg.norm(points[0] - points[1], axis=-1)
     result = Verification(
         keypoints=distance.size,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gtpt._extras import require
+from gtpt.core.extras import require
 
 if TYPE_CHECKING:
     import onnx

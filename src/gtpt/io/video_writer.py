@@ -1,4 +1,4 @@
-"""Films out: H.264 in an MP4 with the frame times of the source and its sound."""
+"""Videos out: H.264 in an MP4 with the frame times of the source and its sound."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from typing import Any
 import cv2
 import numpy as np
 
-from gtpt._extras import require
-from gtpt.sources import film_origin
-from gtpt.writers.file import naming_errors
+from gtpt.core.extras import require
+from gtpt.io.formats.file import naming_errors
+from gtpt.io.sources.video import video_origin
 
 logger = logging.getLogger(__name__)
 
 TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: the frame rates in use are whole numbers of its ticks
-RESERVE = 16 << 20  # bytes of the disk that stay free for the film's index, without which nothing of it plays
+RESERVE = 16 << 20  # bytes of the disk that stay free for the video's index, without which nothing of it plays
 ENCODERS = ("libx264", "libopenh264")  # not every build of PyAV has x264; else its own choice, such as the system's
-BT709 = 1  # H.264's number of the colour space of HD film, which players expect
+BT709 = 1  # H.264's number of the colour space of HD video, which players expect
 
 
-class FilmWriter:
-    """Write a film frame by frame, in constant memory; use it in a `with` block.
+class VideoWriter:
+    """Write a video frame by frame, in constant memory; use it in a `with` block.
 
-    The film grows in a hidden file beside the target and takes its name when the block ends, also through an exception or
+    The video grows in a hidden file beside the target and takes its name when the block ends, also through an exception or
     Ctrl-C: what was written until then plays. Without a single frame nothing is left.
 
     Args:
         path: target, .mp4, .m4v, .mov or .mkv; an existing file is replaced at the end.
         size: width, height of the frames in pixels; an odd one is padded by one pixel, as H.264 wants even ones.
         fps: about how many frames per second will come; their times count, this only tunes the encoder.
-        audio_from: film whose sound is copied unchanged, for the span of time that the frames cover. A film without sound
-            or with sound that the target cannot hold gives a silent film.
+        audio_from: video whose sound is copied unchanged, for the span of time that the frames cover. A video without sound
+            or with sound that the target cannot hold gives a silent video.
 
     Raises:
         ValueError: another suffix, a size or fps that is not positive.
@@ -52,9 +52,9 @@ class FilmWriter:
     def __init__(self, path: str | Path, size: tuple[int, int], fps: float, audio_from: str | Path | None = None) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in (".mp4", ".m4v", ".mov", ".mkv"):
-            raise ValueError(f"a film must be named .mp4, .m4v, .mov or .mkv, got {self.path.name!r}")
+            raise ValueError(f"a video must be named .mp4, .m4v, .mov or .mkv, got {self.path.name!r}")
         if min(size) < 1 or not 0 < fps < math.inf:
-            raise ValueError(f"size and fps of a film must be positive, got {size} and {fps}")
+            raise ValueError(f"size and fps of a video must be positive, got {size} and {fps}")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"no folder {self.path.parent} to write {self.path.name} to")
         av = require("av", "video")
@@ -79,11 +79,11 @@ class FilmWriter:
 
         Args:
             image: (H, W, 3) uint8 RGB of the writer's size.
-            time: seconds, `Frame.time`; the film begins with the first frame, the others keep their distance from it.
+            time: seconds, `Frame.time`; the video begins with the first frame, the others keep their distance from it.
 
         Raises:
             ValueError: another shape or dtype, a time that does not increase, or a size that the encoder refuses.
-            OSError: the disk is full, up to 16 MB that finishing the film needs; what was written before will play.
+            OSError: the disk is full, up to 16 MB that finishing the video needs; what was written before will play.
         """
         width, height = self.size
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
@@ -113,9 +113,9 @@ class FilmWriter:
                 yield
         except require("av", "video").error.FFmpegError as error:
             width, height = self.size
-            raise ValueError(f"cannot write a film of {width}x{height} to {self.path}: {error.strerror}") from error
+            raise ValueError(f"cannot write a video of {width}x{height} to {self.path}: {error.strerror}") from error
 
-    def __enter__(self) -> FilmWriter:
+    def __enter__(self) -> VideoWriter:
         return self
 
     def __exit__(
@@ -124,7 +124,7 @@ class FilmWriter:
         self.close()
 
     def close(self) -> None:
-        """Finish the film and give it its name; a second call does nothing."""
+        """Finish the video and give it its name; a second call does nothing."""
         container, self._container = self._container, None
         if container is None:
             return
@@ -156,25 +156,25 @@ def _add_video(container: Any, size: tuple[int, int], fps: float) -> Any:
 
 
 class _Audio:
-    """The sound of a film, copied packet by packet behind the picture."""
+    """The sound of a video, copied packet by packet behind the picture."""
 
     def __init__(self, path: str | Path) -> None:
         av = require("av", "video")
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no film {path} to take the sound from")
+            raise FileNotFoundError(f"no video {path} to take the sound from")
         self._source = av.open(str(path))
-        self._origin = film_origin(self._source)
+        self._origin = video_origin(self._source)
         self._packets: Iterator[Any] = iter(())
         self._waiting: Any = None
         self._last: int | None = None
 
     def attach(self, container: Any) -> None:
-        """Give the film an audio stream, if the source has one that the film can hold."""
+        """Give the video an audio stream, if the source has one that the video can hold."""
         stream = self._source.streams.best("audio")
         if stream is None:
             return
         if stream.codec_context.name not in container.supported_codecs:
-            logger.warning("%s holds no %s sound: the film will be silent", container.name, stream.codec_context.name)
+            logger.warning("%s holds no %s sound: the video will be silent", container.name, stream.codec_context.name)
             return
         self._container = container
         self._stream = container.add_stream_from_template(stream)
@@ -187,7 +187,7 @@ class _Audio:
             logger.warning("the sound breaks off: %s", error)
 
     def copy_until(self, began: Fraction, until: Fraction) -> None:
-        """Copy the sound up to a time of the source, so that a film that breaks off has sound to its end."""
+        """Copy the sound up to a time of the source, so that a video that breaks off has sound to its end."""
         while (packet := self._waiting or next(self._packets, None)) is not None:
             seconds = packet.pts * packet.time_base - self._origin
             self._waiting = packet if seconds > until else None
@@ -197,7 +197,7 @@ class _Audio:
                 shift = round((began + self._origin) / packet.time_base)
                 packet.pts -= shift
                 packet.dts = packet.dts - shift if packet.dts is not None else packet.pts
-                if self._last is not None and packet.dts <= self._last:  # films that were glued together
+                if self._last is not None and packet.dts <= self._last:  # videos that were glued together
                     logger.warning("the clock of the sound jumps back at %.2f s: silent from here", float(seconds))
                     self._packets = iter(())
                     return

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from gtpt.calibration import VISIBLE
+from gtpt.core.calibration import VISIBLE
 from gtpt.detect import (
     DEFAULT_DETECTOR,
     WHOLE_IMAGE,
@@ -28,12 +28,12 @@ from gtpt.detect import (
     load_boxes,
     make_detector,
 )
-from gtpt.draw import draw_poses
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
+from gtpt.io.formats import ENDINGS, FORMATS, open_writer
+from gtpt.io.formats.file import naming_errors
+from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Selection, Skipped, Source, open_source, without_password
 from gtpt.pipeline import Pipeline, Result
-from gtpt.sources import IMAGE_SUFFIXES, Frame, Kind, Selection, Skipped, Source, open_source, without_password
-from gtpt.writers import ENDINGS, FORMATS, open_writer
-from gtpt.writers.file import naming_errors
+from gtpt.viz.poses import draw_poses
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Job:
     Attributes:
         out: folder for the results; made if it is not there. Files of the same name are replaced.
         stride: take every n-th frame.
-        start, end: seconds into a film.
+        start, end: seconds into a video.
         weights: registered name, *.onnx, *.safetensors, or an authors' *.pth.
         detector: registered name, a YOLOX *.onnx, or "whole-image"; in Python also anything that `gtpt.detect.as_detector`
             takes.
@@ -95,12 +95,12 @@ class Job:
         detector_device: "cpu", "cuda" or "coreml", since detectors run in onnxruntime; None: that of `device`.
         boxes: boxes of your own instead of a detector: a COCO JSON or CSV file, "whole-image", or in Python a mapping that
             `gtpt.detect.GivenBoxes` takes.
-        format: "coco", "jsonl", "csv", "openpose", "controlnet", "npz" or "parquet"; None: coco, for films jsonl.
-        draw: draw the poses into pictures and films.
+        format: "coco", "jsonl", "csv", "openpose", "controlnet", "npz" or "parquet"; None: coco, for videos jsonl.
+        draw: draw the poses into pictures and videos.
         explain: also show which patches each keypoint group kept (needs torch).
         threshold: keypoints with a lower calibrated score in [0, 1] are not drawn.
         min_score: people with a lower score in [0, 1] (detector times mean keypoint) are dropped.
-        track: give people ids over time; None: for films, streams and cameras.
+        track: give people ids over time; None: for videos, streams and cameras.
         smooth: calm the keypoints over time (needs tracking).
         detect_every: detect on every n-th frame; boxes in between come from the poses. Photos and folders need `track` for
             it, which says that they follow each other.
@@ -232,11 +232,11 @@ class Job:
     def _pipeline(self, kind: Kind, seconds_between: float) -> Pipeline:
         tracker, smoother = None, None
         if self._follows(kind):
-            from gtpt.track import Tracker
+            from gtpt.tracking.tracker import Tracker
 
             tracker = Tracker(self.estimator.skeleton, memory_s=max(1.0, 3 * seconds_between))
         if self.smooth:
-            from gtpt.smooth import Smoother
+            from gtpt.tracking.smoother import Smoother
 
             smoother = Smoother(memory_s=max(0.5, 3 * seconds_between))
         return Pipeline(
@@ -258,7 +258,7 @@ class Job:
         try:
             with ExitStack() as stack:
                 writer = stack.enter_context(self._writer(done, moving))
-                picture = self._film(opened, source, done, stack) if moving else self._photo
+                picture = self._video(opened, source, done, stack) if moving else self._photo
                 for result in _progress(results, opened, self.quiet):
                     writer.write(
                         result.poses, frame=result.frame.index, time=result.frame.time, name=_photo_name(result, source)
@@ -289,17 +289,17 @@ class Job:
         path = self._place(f"{_stem(done.name)}{ENDINGS[kind]}", done)
         return open_writer(path, kind)
 
-    def _film(self, opened: Source, source: Any, done: SourceSummary, stack: ExitStack) -> Any:
-        from gtpt.film import FilmWriter
+    def _video(self, opened: Source, source: Any, done: SourceSummary, stack: ExitStack) -> Any:
+        from gtpt.io.video_writer import VideoWriter
 
         path = self._place(f"{_stem(done.name)}_pose.mp4", done)
         sound = source if opened.kind == "video" else None
-        writer: list[FilmWriter] = []
+        writer: list[VideoWriter] = []
 
         def add(result: Result, done: SourceSummary, skipped: Skipped) -> None:
             if not writer:  # its size is known with the first frame
                 height, width = result.frame.image.shape[:2]
-                writer.append(stack.enter_context(FilmWriter(path, (width, height), opened.fps or 30, audio_from=sound)))
+                writer.append(stack.enter_context(VideoWriter(path, (width, height), opened.fps or 30, audio_from=sound)))
             writer[0].write(draw_poses(result.frame.image, result.poses, threshold=self.threshold), result.frame.time)
 
         return add
@@ -309,7 +309,7 @@ class Job:
         self._save(picture, f"{_stem(result.frame.name)}_pose.jpg", done, skipped)
 
     def _explain(self, result: Result, done: SourceSummary, skipped: Skipped) -> None:
-        from gtpt.explain import explain
+        from gtpt.viz.pruning import explain
 
         for number, sheet in enumerate(explain(self.estimator, result.frame.image, result.poses)):
             self._save(sheet, f"{_stem(result.frame.name)}_{result.frame.index}_explain_{number}.png", done, skipped)
@@ -356,15 +356,15 @@ def _with_options_of(
 
 @_with_options_of(Job)
 def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
-    """Find people and their keypoints: photos, folders, films, streams and cameras in; pictures and keypoint files out.
+    """Find people and their keypoints: photos, folders, videos, streams and cameras in; pictures and keypoint files out.
 
     The same as `gtpt predict`, with options of the same names. Use `Pipeline` for the poses themselves instead of files.
 
-        summary = gtpt.predict("film.mp4", "out", boxes="boxes.csv", smooth=True)
-        summary.sources[0].files                        # ["out/film.jsonl", "out/film_pose.mp4"]
+        summary = gtpt.predict("video.mp4", "out", boxes="boxes.csv", smooth=True)
+        summary.sources[0].files                        # ["out/video.jsonl", "out/video_pose.mp4"]
 
     Args:
-        sources: one or several: photos, folders of photos, films, URLs, or the number of a camera.
+        sources: one or several: photos, folders of photos, videos, URLs, or the number of a camera.
         out: folder for the results.
         options: the other attributes of `Job`, which says what each does.
 

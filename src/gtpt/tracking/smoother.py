@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gtpt.poses import NO_ID, Poses
+from gtpt.core.poses import NO_ID, Poses
 
 SPEED_CUTOFF = 1.0  # Hz, of the low-pass that estimates speeds; the paper's value
 CONFIDENT = 0.5  # keypoint scores from here on are trusted fully, lower ones in proportion
@@ -18,7 +18,7 @@ class Smoother:
     A joint passes a low-pass of `min_cutoff + beta * speed**2` Hz. Speeds are in person sizes (longer side of the box) per
     second, so the parameters mean the same for near and far people, and real times are used, so also for all frame rates.
     Joints with a low score are trusted less and so smoothed more. The paper's cutoff grows with the speed itself; squared,
-    the small speed that noise feigns hardly counts. One smoother per film or camera, behind one tracker.
+    the small speed that noise feigns hardly counts. One smoother per video or camera, behind one tracker.
 
     Args:
         min_cutoff: Hz; lower is calmer at rest, and slow motion lags more.

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gtpt._extras import require
-from gtpt.poses import NO_ID, Poses
-from gtpt.skeleton import Skeleton
+from gtpt.core.extras import require
+from gtpt.core.poses import NO_ID, Poses
+from gtpt.core.skeleton import Skeleton
 
-# Chosen with benchmarks/tracking.py, whose films with other seeds then measured them. Lengths are in units of the person's
+# Chosen with benchmarks/tracking.py, whose videos with other seeds then measured them. Lengths are in units of the person's
 # size, the root of the box area; "per second" is for each second that the person was away.
 OKS_SHARE = 0.7  # of the similarity; the rest is nearness: keypoints tell apart people who cross, nearness bears wild poses
 OKS_SLACK, OKS_SLACK_PER_S = 2.0, 2.0  # how far off a prediction may be, in OKS sigmas
@@ -42,7 +42,7 @@ class _Tracks:
 
 
 class Tracker:
-    """Give people ids that they keep; one tracker per film or camera.
+    """Give people ids that they keep; one tracker per video or camera.
 
     Every person is expected where their velocity takes them; people are then matched to these places so that the total
     similarity (OKS of the keypoints, nearness of the boxes) is greatest. Ids start from 1, are unique in a frame and are

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from gtpt import Poses, Skeleton, load_skeleton
 from gtpt.data.coco import WHOLEBODY_LISTS, joint_list
+from gtpt.io.formats import to_coco, to_csv, to_openpose, to_pandas, to_supervision
 
-from .sample import assert_same, make_poses
+from ...sample import assert_same, make_poses
 
 HORSE = Skeleton.from_dict(
     {"name": "horse", "keypoints": ["left_eye", "right_eye", "tail"], "edges": [["left_eye", "tail"]]}
@@ -53,11 +54,11 @@ def test_floats_are_short_in_json():
     poses = make_poses(1).with_(scores=[0.1], keypoints=np.full((1, 17, 2), 123.4), keypoint_scores=np.full((1, 17), 0.7))
     assert '"score":0.1,' in poses.to_json() and "[123.4,123.4,0.7]," in poses.to_json()
     assert (
-        poses.to_coco(1)[0]["keypoints"]
-        == poses.to_openpose()["people"][0]["pose_keypoints_2d"][:51]
+        to_coco(poses, 1)[0]["keypoints"]
+        == to_openpose(poses)["people"][0]["pose_keypoints_2d"][:51]
         == [123.4, 123.4, 0.7] * 17
     )
-    assert ",123.4,123.4,0.7," in poses.to_csv()
+    assert ",123.4,123.4,0.7," in to_csv(poses)
 
 
 def test_a_changed_builtin_skeleton_travels_in_full():
@@ -94,7 +95,7 @@ def test_bad_dictionaries_are_named(change, message):
 
 def test_coco_entries():
     poses = make_poses(2, ids=[-1, 7])
-    first, second = poses.to_coco(18519)
+    first, second = to_coco(poses, 18519)
     x1, y1, x2, y2 = poses.boxes[1]
     assert second["image_id"] == 18519 and second["category_id"] == 1 and second["track_id"] == 7
     assert "track_id" not in first
@@ -105,7 +106,7 @@ def test_coco_entries():
 
 def test_coco_keeps_the_parts_of_wholebody_apart():
     poses = make_poses(2, "coco_wholebody133")
-    entry = poses.to_coco(1)[1]
+    entry = to_coco(poses, 1)[1]
     read = {key: np.float32(entry[key]).reshape(-1, 3) for key in WHOLEBODY_LISTS}
     assert [len(part) for part in read.values()] == [17, 6, 68, 21, 21]
     np.testing.assert_array_equal(np.concatenate(list(read.values())), poses.to_numpy()[1])
@@ -119,7 +120,7 @@ def test_coco_has_one_list_for_any_other_skeleton():
     data["keypoints"]["navel"] = 0.1
     data["groups"]["legs"]["keypoints"].append("navel")
     for skeleton in (Skeleton.from_dict(data), HORSE):
-        (entry,) = make_poses(1, skeleton).to_coco(1)
+        (entry,) = to_coco(make_poses(1, skeleton), 1)
         assert len(entry["keypoints"]) == 3 * len(skeleton) and "foot_kpts" not in entry
 
 
@@ -127,7 +128,7 @@ def test_coco_has_numbers_only():
     poses = make_poses(1)
     poses.keypoints[0, 3] = np.nan
     poses.scores[0] = np.nan
-    (entry,) = strict_json(json.dumps(poses.to_coco(1)))
+    (entry,) = strict_json(json.dumps(to_coco(poses, 1)))
     assert entry["keypoints"][9:12] == [0, 0, 0] and entry["score"] == 0
 
 
@@ -143,7 +144,7 @@ FEET = {19: "left_big_toe", 20: "left_small_toe", 21: "left_heel", 22: "right_bi
 
 def test_openpose_body_25():
     poses = make_poses(2)
-    frame = strict_json(json.dumps(poses.to_openpose()))
+    frame = strict_json(json.dumps(to_openpose(poses)))
     named = dict(zip(poses.skeleton.keypoints, poses.to_numpy()[1], strict=True))
     body = points(frame["people"][1])
     assert frame["version"] == 1.3 and body.shape == (25, 3)
@@ -160,7 +161,7 @@ def test_openpose_body_25():
 
 def test_openpose_whole_body():
     poses = make_poses(1, "coco_wholebody133")
-    (person,) = poses.to_openpose()["people"]
+    (person,) = to_openpose(poses)["people"]
     named = dict(zip(poses.skeleton.keypoints, poses.to_numpy()[0], strict=True))
     body, face = points(person), points(person, "face_keypoints_2d")
     for index, name in FEET.items():
@@ -178,21 +179,21 @@ def test_openpose_whole_body():
 def test_openpose_missing_points_are_zero():
     poses = make_poses(1)
     poses.keypoints[0, poses.skeleton.index("left_shoulder")] = np.nan
-    body = points(poses.to_openpose()["people"][0])
+    body = points(to_openpose(poses)["people"][0])
     assert not body[5].any()
     assert not body[1].any()  # no neck either
 
 
 def test_openpose_for_controlnet():
     poses = make_poses(1, "coco_wholebody133")
-    frame = poses.to_openpose(controlnet=True)
+    frame = to_openpose(poses, controlnet=True)
     body = points(frame["people"][0])
     assert (frame["canvas_width"], frame["canvas_height"]) == (640, 480)
     assert body.shape == (18, 3)
     right_hip = poses.skeleton.index("right_hip")
     poses.keypoint_scores[0, right_hip] = 0.3
     np.testing.assert_array_equal(
-        points(poses.to_openpose(controlnet=True)["people"][0])[8], [*poses.keypoints[0, right_hip], 1]
+        points(to_openpose(poses, controlnet=True)["people"][0])[8], [*poses.keypoints[0, right_hip], 1]
     )
     for key in ("pose_keypoints_2d", "face_keypoints_2d", "hand_left_keypoints_2d"):
         values = points(frame["people"][0], key)
@@ -202,8 +203,8 @@ def test_openpose_for_controlnet():
 
 def test_openpose_needs_the_names():
     with pytest.raises(ValueError, match=r"'horse' has no left_ankle, left_ear.*CSV"):
-        make_poses(1, HORSE).to_openpose()
-    assert make_poses(0).to_openpose()["people"] == []
+        to_openpose(make_poses(1, HORSE))
+    assert to_openpose(make_poses(0))["people"] == []
 
 
 def test_openpose_takes_the_neck_of_the_skeleton():
@@ -211,16 +212,16 @@ def test_openpose_takes_the_neck_of_the_skeleton():
     data["keypoints"]["neck"] = 0.08
     data["groups"]["head"]["keypoints"].append("neck")
     poses = make_poses(1, Skeleton.from_dict(data))
-    np.testing.assert_array_equal(points(poses.to_openpose()["people"][0])[1], poses.to_numpy()[0, 17])
+    np.testing.assert_array_equal(points(to_openpose(poses)["people"][0])[1], poses.to_numpy()[0, 17])
 
 
 def test_csv_reads_back_with_pandas(tmp_path):
     poses = make_poses(2, "coco_wholebody133")
     poses.keypoints[0, 4] = np.nan
     path = tmp_path / "poses.csv"
-    path.write_text(poses.to_csv())
+    path.write_text(to_csv(poses))
     read = pd.read_csv(path)
-    expected = poses.to_pandas()
+    expected = to_pandas(poses)
     assert list(read) == list(expected)
     assert len(read) == 2 * 133
     for column in read:
@@ -232,7 +233,7 @@ def test_csv_reads_back_with_pandas(tmp_path):
 
 def test_tables_of_nobody_have_their_columns():
     poses = make_poses(0)
-    assert poses.to_csv().splitlines() == [",".join(poses.to_pandas().columns)]
+    assert to_csv(poses).splitlines() == [",".join(to_pandas(poses).columns)]
     assert poses.to_numpy().shape == (0, 17, 3)
 
 
@@ -241,7 +242,7 @@ def test_supervision_reads_and_draws_it():
 
     poses = make_poses(2, ids=[4, 9])
     poses.keypoints[0, 0] = np.nan
-    keypoints, detections = poses.to_supervision()
+    keypoints, detections = to_supervision(poses)
     np.testing.assert_array_equal(keypoints.xy[1], poses.keypoints[1])
     np.testing.assert_array_equal(keypoints.xy[0, 0], [0, 0])
     np.testing.assert_array_equal(keypoints.keypoint_confidence, poses.keypoint_scores)
@@ -251,8 +252,8 @@ def test_supervision_reads_and_draws_it():
     black = np.zeros((480, 640, 3), dtype=np.uint8)
     assert sv.VertexAnnotator().annotate(black.copy(), keypoints).any()
     assert sv.BoxAnnotator().annotate(black.copy(), detections).any()
-    assert make_poses(2).to_supervision()[1].tracker_id is None  # not everybody has an id
-    assert [len(x) for x in make_poses(0).to_supervision()] == [0, 0]
+    assert to_supervision(make_poses(2))[1].tracker_id is None  # not everybody has an id
+    assert [len(x) for x in to_supervision(make_poses(0))] == [0, 0]
 
 
 def test_notebook_table():
@@ -264,12 +265,12 @@ def test_notebook_table():
 
 def test_importing_gtpt_loads_nothing_heavy():
     heavy = "{'torch', 'onnxruntime', 'pandas', 'pyarrow', 'supervision'}"
-    code = f"import sys, gtpt, gtpt.writers, gtpt.draw; print({heavy} & set(sys.modules) or 'none')"
+    code = f"import sys, gtpt, gtpt.io.formats, gtpt.viz.poses; print({heavy} & set(sys.modules) or 'none')"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "none"
 
 
 def test_the_examples_in_the_documentation(tmp_path, monkeypatch):
-    page = Path(__file__).parents[1] / "docs" / "formats.md"
+    page = Path(__file__).parents[3] / "docs" / "formats.md"
     monkeypatch.chdir(tmp_path)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failed, attempted = doctest.testfile(str(page), module_relative=False, optionflags=flags, encoding="utf-8")

@@ -14,9 +14,9 @@ import pytest
 
 from gtpt import Poses, Skeleton, load_skeleton
 from gtpt.evaluate.coco import evaluate_coco
-from gtpt.writers import FORMATS, open_writer, parquet
+from gtpt.io.formats import FORMATS, open_writer, parquet, to_coco, to_openpose, to_pandas
 
-from ..sample import assert_same, make_poses
+from ...sample import assert_same, make_poses
 
 FILES = {"jsonl": "r.jsonl", "coco": "r.json", "csv": "r.csv", "npz": "r.npz", "parquet": "r.parquet"}
 FRAMES = [make_poses(n, seed=n) for n in (2, 0, 3)]  # nobody in the second image
@@ -24,12 +24,12 @@ FRAMES = [make_poses(n, seed=n) for n in (2, 0, 3)]  # nobody in the second imag
 
 def write(writer, frames=FRAMES, start=0):
     for i, poses in enumerate(frames, start):
-        writer.write(poses, frame=i, time=i / 4, name="film, part 1.mp4")
+        writer.write(poses, frame=i, time=i / 4, name="video, part 1.mp4")
 
 
 def expected_table(frames=FRAMES):
     tables = [
-        pd.DataFrame({"frame": i, "time": i / 4, "name": "film, part 1.mp4", **poses.to_pandas()})
+        pd.DataFrame({"frame": i, "time": i / 4, "name": "video, part 1.mp4", **to_pandas(poses)})
         for i, poses in enumerate(frames)
     ]
     return pd.concat([t for t in tables if len(t)], ignore_index=True)
@@ -48,7 +48,7 @@ def test_jsonl(tmp_path):
     header, *lines = [json.loads(line) for line in (tmp_path / "r.jsonl").read_text().splitlines()]
     assert header["format"] == "gtpt-poses" and header["version"] == 1
     assert [line["frame"] for line in lines] == [0, 1, 2]
-    assert lines[2]["time"] == 0.5 and lines[2]["name"] == "film, part 1.mp4"
+    assert lines[2]["time"] == 0.5 and lines[2]["name"] == "video, part 1.mp4"
     for line, poses in zip(lines, FRAMES, strict=True):
         assert_same(Poses.from_dict({**line, "skeleton": header["skeleton"]}), poses)
 
@@ -74,7 +74,7 @@ def test_npz(tmp_path):
         write(writer)
     with np.load(tmp_path / "r.npz", allow_pickle=False) as data:
         assert data["frames"].tolist() == [0, 1, 2] and data["times"].tolist() == [0, 0.25, 0.5]
-        assert data["names"].tolist() == ["film, part 1.mp4"] * 3
+        assert data["names"].tolist() == ["video, part 1.mp4"] * 3
         assert data["joints"].tolist() == list(FRAMES[0].skeleton.keypoints)
         for i, poses in enumerate(FRAMES):
             rows = data["person_frames"] == i
@@ -89,9 +89,9 @@ def test_coco(tmp_path):
     with open_writer(tmp_path / "r.json") as writer:
         write(writer)
     entries = json.loads((tmp_path / "r.json").read_text())
-    expected = [entry for i, poses in enumerate(FRAMES) for entry in poses.to_coco(i)]
+    expected = [entry for i, poses in enumerate(FRAMES) for entry in to_coco(poses, i)]
     assert [{k: v for k, v in e.items() if k != "file_name"} for e in entries] == expected
-    assert {e["file_name"] for e in entries} == {"film, part 1.mp4"}
+    assert {e["file_name"] for e in entries} == {"video, part 1.mp4"}
 
 
 @pytest.mark.parametrize(
@@ -144,15 +144,15 @@ def test_coco_results_of_the_whole_body_are_evaluated_part_by_part(tmp_path):
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    films = [make_poses(n, "coco_wholebody133", seed=n) for n in (1, 2)]
-    wrong = [poses.with_(keypoints=poses.keypoints.copy()) for poses in films]
+    videos = [make_poses(n, "coco_wholebody133", seed=n) for n in (1, 2)]
+    wrong = [poses.with_(keypoints=poses.keypoints.copy()) for poses in videos]
     for poses in wrong:
         poses.keypoints[:, -21:] += 1000  # nothing but the right hand
     with open_writer(tmp_path / "r.json") as writer:
         write(writer, wrong)
     people = [
         {"image_id": image, "box": poses.boxes[i], "points": np.concatenate([points, np.full((133, 1), 2)], axis=1)}
-        for image, poses in enumerate(films)
+        for image, poses in enumerate(videos)
         for i, points in enumerate(poses.keypoints)
     ]
     parts = {"keypoints": 17, "foot_kpts": 6, "face_kpts": 68, "lefthand_kpts": 21, "righthand_kpts": 21}
@@ -204,10 +204,10 @@ def test_openpose_folder_by_its_documented_form(tmp_path):
     number = np.arange(133)
     points = np.stack([number, 2 * number], axis=1)[None]
     poses = make_poses(1, whole, ids=[3]).with_(keypoints=points, keypoint_scores=number[None] / 200)
-    with open_writer(tmp_path / "film_json") as writer:
-        writer.write(poses, frame=41, time=1.64, name="film.mp4")
-    (file,) = (tmp_path / "film_json").iterdir()
-    assert file.name == "film_000000000041_keypoints.json"  # NAME_%012d_keypoints.json
+    with open_writer(tmp_path / "video_json") as writer:
+        writer.write(poses, frame=41, time=1.64, name="video.mp4")
+    (file,) = (tmp_path / "video_json").iterdir()
+    assert file.name == "video_000000000041_keypoints.json"  # NAME_%012d_keypoints.json
     frame = json.loads(file.read_text())
     (person,) = frame["people"]
     assert frame["version"] == 1.3 and person["person_id"] == [3]
@@ -230,12 +230,12 @@ def test_openpose_folder_by_its_documented_form(tmp_path):
 
 @pytest.mark.parametrize("kind", [None, "controlnet"])
 def test_openpose_folder(tmp_path, kind):
-    with open_writer(tmp_path / "new" / "film_json", kind) as writer:
+    with open_writer(tmp_path / "new" / "video_json", kind) as writer:
         write(writer)
-    files = sorted((tmp_path / "new" / "film_json").iterdir())
-    assert [f.name for f in files] == [f"film, part 1_{i:012d}_keypoints.json" for i in range(3)]
+    files = sorted((tmp_path / "new" / "video_json").iterdir())
+    assert [f.name for f in files] == [f"video, part 1_{i:012d}_keypoints.json" for i in range(3)]
     for file, poses in zip(files, FRAMES, strict=True):
-        assert json.loads(file.read_text()) == poses.to_openpose(controlnet=kind is not None)
+        assert json.loads(file.read_text()) == to_openpose(poses, controlnet=kind is not None)
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -250,7 +250,7 @@ def test_the_file_appears_complete_and_at_once(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", FILES)
-def test_a_film_without_frames_and_frames_without_people(tmp_path, kind):
+def test_a_video_without_frames_and_frames_without_people(tmp_path, kind):
     path = tmp_path / FILES[kind]
     readers = {
         "jsonl": lambda: len(path.read_text().splitlines()[1:]),
@@ -331,7 +331,7 @@ def test_one_file_has_one_skeleton(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "coco", "csv", "parquet", "openpose"])
-def test_memory_does_not_grow_with_the_film(tmp_path, kind, monkeypatch):
+def test_memory_does_not_grow_with_the_video(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 200)
     poses = make_poses(3)
     with open_writer(tmp_path / FILES.get(kind, "folder")) as writer:

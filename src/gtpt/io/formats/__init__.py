@@ -1,4 +1,4 @@
-"""Writers: results of photos and films into files, one format each, all with the same few methods."""
+"""What results look like outside: each format with its converter and its writer. Every schema is in docs/formats.md."""
 
 from __future__ import annotations
 
@@ -7,7 +7,25 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
-from gtpt.poses import Poses
+from gtpt.core.poses import Poses
+from gtpt.io.formats.coco import to_coco
+from gtpt.io.formats.csv import to_csv
+from gtpt.io.formats.openpose import to_openpose
+from gtpt.io.formats.supervision import to_supervision
+from gtpt.io.formats.table import to_pandas, to_table
+
+__all__ = [
+    "ENDINGS",
+    "FORMATS",
+    "Writer",
+    "open_writer",
+    "to_coco",
+    "to_csv",
+    "to_openpose",
+    "to_pandas",
+    "to_supervision",
+    "to_table",
+]
 
 # format: extension, module, class; imported when asked for, as Parquet needs an extra
 _FORMATS = {
@@ -35,8 +53,8 @@ class Writer(AbstractContextManager["Writer"], Protocol):
 
         Args:
             frame: number of the frame or photo, from 0; unique in one file.
-            time: seconds from the start of the film, `Frame.time`.
-            name: file name of the photo or film.
+            time: seconds from the start of the video, `Frame.time`.
+            name: file name of the photo or video.
 
         Raises:
             OSError: full disk, no permission; the message names the file. What was written before is kept.
@@ -64,7 +82,7 @@ def open_writer(path: str | Path, format: str | None = None) -> Writer:  # noqa:
     if chosen not in _FORMATS:
         raise ValueError(f"unknown result format {chosen!r}: use one of {list(FORMATS)}")
     _, module, writer = _FORMATS[chosen]
-    return getattr(import_module(f"gtpt.writers.{module}"), writer)(path)
+    return getattr(import_module(f"gtpt.io.formats.{module}"), writer)(path)
 
 
 def _format_of(path: Path) -> str:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from gtpt.poses import Poses
-from gtpt.skeleton import Skeleton
+from gtpt.core.poses import Poses
+from gtpt.core.skeleton import Skeleton
 
 
 @contextmanager

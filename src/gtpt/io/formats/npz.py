@@ -1,4 +1,4 @@
-"""NPZ: all arrays of `Poses`, people after each other. They stay in memory until the end: use JSON lines for long films."""
+"""NPZ: all arrays of `Poses`, people after each other. They stay in memory until the end: long videos want JSON lines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from gtpt import formats
-from gtpt.poses import ARRAYS, Poses
-from gtpt.skeleton import load_skeleton
-from gtpt.writers.file import FileWriter
+from gtpt.core.numbers import to_json_text
+from gtpt.core.poses import ARRAYS, Poses
+from gtpt.core.skeleton import load_skeleton
+from gtpt.io.formats.file import FileWriter
 
 
 class NPZWriter(FileWriter):
@@ -35,7 +35,7 @@ class NPZWriter(FileWriter):
             "image_sizes": np.array([p.image_size for p in self._poses], dtype=np.int64).reshape(-1, 2),
             "person_frames": np.repeat(frames, [len(p) for p in self._poses]),
             "joints": np.array(poses[0].skeleton.keypoints),
-            "skeleton": np.array(formats.to_json_text(poses[0].skeleton.to_dict())),
+            "skeleton": np.array(to_json_text(poses[0].skeleton.to_dict())),
             **{name: np.concatenate([getattr(p, name) for p in poses]) for name in ARRAYS},
         }
         np.savez_compressed(self.file, **arrays)

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gtpt import formats
-from gtpt._extras import require
-from gtpt.poses import Poses
-from gtpt.writers.csv import FRAME_COLUMNS, readable
-from gtpt.writers.file import FileWriter, naming_errors
+from gtpt.core.extras import require
+from gtpt.core.poses import Poses
+from gtpt.io.formats.csv import FRAME_COLUMNS, readable
+from gtpt.io.formats.file import FileWriter, naming_errors
+from gtpt.io.formats.table import TABLE_COLUMNS, to_table
 
 ROWS_PER_GROUP = 1 << 16  # 3,855 people of 17 keypoints; about 6 MB of memory
 RESERVE = 1 << 20  # bytes of the disk that stay free for the file's index, without which nothing of it can be read
@@ -26,7 +26,7 @@ class ParquetWriter(FileWriter):
         super().__init__(path)
         whole, number, text = arrow.int64(), arrow.float32(), arrow.string()
         types = {"time": arrow.float64(), "name": text, "joint": text, **dict.fromkeys(("frame", "person", "id"), whole)}
-        columns = (*FRAME_COLUMNS, *formats.TABLE_COLUMNS)
+        columns = (*FRAME_COLUMNS, *TABLE_COLUMNS)
         self._schema = arrow.schema([(column, types.get(column, number)) for column in columns])
         self._to_table = arrow.table
         self._writer = parquet.ParquetWriter(self.file, self._schema)
@@ -35,7 +35,7 @@ class ParquetWriter(FileWriter):
         self._groups = 0
 
     def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
-        self._waiting.append(formats.to_table(poses, frame=frame, time=time, name=readable(name)))
+        self._waiting.append(to_table(poses, frame=frame, time=time, name=readable(name)))
         self._rows += poses.keypoint_scores.size
         if self._rows >= ROWS_PER_GROUP:
             with naming_errors(self.path):
