@@ -155,7 +155,7 @@ class Collate:
 def smooth(vectors: np.ndarray, sigma: float) -> np.ndarray:
     """Convolve (..., L) with a Gaussian of `sigma` bins; what leaves at the ends is lost, as of the targets of labels."""
     reach = round(3 * sigma)
-    kernel = np.exp(-np.arange(-reach, reach + 1) ** 2 / (2 * sigma**2))
+    kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
     flat = vectors.reshape(-1, vectors.shape[-1])
     kernel = (kernel / kernel.sum()).astype(np.float32)[None]
     return cv2.filter2D(flat, -1, kernel, borderType=cv2.BORDER_CONSTANT).reshape(vectors.shape)

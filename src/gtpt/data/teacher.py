@@ -112,9 +112,9 @@ def splat(points: np.ndarray, mass: np.ndarray, bins: tuple[int, int], split: fl
         place = points[..., axis] * split
         lower = np.floor(place)
         rest = place - lower
-        lower = np.clip(lower, -1, count).astype(np.int64) + 1  # one bin more at both ends for what lies outside
-        rows = np.arange(len(points))[:, None] * (count + 3)
-        flat = np.bincount((rows + lower).ravel(), (mass * (1 - rest)).ravel(), len(points) * (count + 3))
-        flat += np.bincount((rows + lower + 1).ravel(), (mass * rest).ravel(), len(points) * (count + 3))
-        out.append(flat.reshape(len(points), count + 3)[:, 1 : count + 1].astype(np.float32))
+        lower = np.clip(lower, -2, count).astype(np.int64) + 2  # two bins more at both ends for what lies outside
+        rows = np.arange(len(points))[:, None] * (count + 4)
+        flat = np.bincount((rows + lower).ravel(), (mass * (1 - rest)).ravel(), len(points) * (count + 4))
+        flat += np.bincount((rows + lower + 1).ravel(), (mass * rest).ravel(), len(points) * (count + 4))
+        out.append(flat.reshape(len(points), count + 4)[:, 2 : count + 2].astype(np.float32))
     return out[0], out[1]
