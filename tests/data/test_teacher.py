@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtpt import codec, load_skeleton
+from gtpt import load_skeleton
+from gtpt.core import simcc
 from gtpt.data.augment import AugmentConfig, paste
 from gtpt.data.coco import read_coco
 from gtpt.data.dataset import Collate, CropDataset, smooth
@@ -79,7 +80,7 @@ def test_a_point_is_shared_between_two_bins(x, y):
 def test_smoothing_makes_the_target_of_a_label():
     point = np.zeros((1, 1, 96), np.float32)
     point[..., 40] = 1
-    label = codec.simcc_targets(np.array([[20.0, 20.0]]), np.ones(1), SIZE, SPLIT, 4.0)[0]
+    label = simcc.encode(np.array([[20.0, 20.0]]), np.ones(1), SIZE, SPLIT, 4.0)[0]
     np.testing.assert_allclose(smooth(point, 4.0)[0], label, atol=1.5e-3)
 
 
@@ -88,7 +89,7 @@ def test_labels_and_maps_mix_by_the_teachers_score(folder, tmp_path):
     crops.persons.visible[0, 3] = 0.8  # the teacher's alone
     crops.persons.visible[0, 4] = 0
     item = crops[0, 0]
-    label = codec.simcc_targets(item["joints"], np.ones(17), SIZE, SPLIT, 3.0)[1]
+    label = simcc.encode(item["joints"], np.ones(17), SIZE, SPLIT, 3.0)[1]
     soft = smooth(item["teacher_y"], 3.0)
     batch = Collate(SIZE, SPLIT, 3.0, teacher=0.5)([item])
     target, weight = batch["target_y"][0].numpy(), batch["weight"][0].numpy()

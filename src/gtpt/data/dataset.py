@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from gtpt import codec
+from gtpt.core import simcc
+from gtpt.core.geometry import affine_matrices, crop, mirror_crops, transform_points
+from gtpt.core.skeleton import Skeleton
 from gtpt.data.augment import AugmentConfig, paste, plain_view, random_view, vary_pixels
 from gtpt.data.coco import Persons
 from gtpt.data.images import FileStore
 from gtpt.data.teacher import TeacherMaps, splat
-from gtpt.geometry import affine_matrices, crop, mirror_crops, transform_points
-from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +50,7 @@ class CropDataset:
     seed: int = 42
     cache: bool = False
     teachers: tuple[TeacherMaps | None, ...] = ()
-    split: float = codec.SPLIT
+    split: float = simcc.SPLIT
     _images: dict[tuple[int, str], np.ndarray] = field(default_factory=dict, repr=False, init=False)
 
     def __len__(self) -> int:
@@ -118,21 +118,21 @@ class Collate:
     """Stack items to a batch of tensors and add the SimCC targets; picklable for loader processes.
 
     Attributes:
-        input_size, split, sigma: of the targets, see `gtpt.codec.simcc_targets`.
+        input_size, split, sigma: of the targets, see `gtpt.core.simcc.simcc_targets`.
         teacher: share of a perfectly sure teacher in the targets of labelled keypoints, 0..1; those whose `visible` is
             below 1 have no label and take the teacher's alone.
     """
 
     input_size: tuple[int, int]
     split: float
-    sigma: float = codec.SIGMA
+    sigma: float = simcc.SIGMA
     teacher: float = 0.0
 
     def __call__(self, items: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
         import torch  # reading and evaluating data works without it
 
         batch = {key: np.stack([item[key] for item in items]) for key in items[0]}
-        x, y, weights = codec.simcc_targets(batch["joints"], batch["visible"], self.input_size, self.split, self.sigma)
+        x, y, weights = simcc.encode(batch["joints"], batch["visible"], self.input_size, self.split, self.sigma)
         if "teacher_weight" in batch:
             x, y, weights = self._taught(batch, x, y, weights)
         batch |= {"target_x": x, "target_y": y, "weight": weights}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gtpt.geometry import transform_points
+from gtpt.core.geometry import transform_points
 
 CELLS = 64  # of each map that are kept, the heaviest ones: 89 % of a sharpened map on average
 
