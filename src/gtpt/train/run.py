@@ -12,10 +12,12 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -29,6 +31,7 @@ from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
+from gtpt.data.teacher import TeacherMaps, load_teacher
 from gtpt.evaluate.calibration import fit_isotonic, judge
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.run import Estimates, evaluate_network, evaluation_set
@@ -39,6 +42,7 @@ from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig, load_
 from gtpt.train.module import PoseTraining
 
 logger = logging.getLogger(__name__)
+SURE = 0.3  # score from which a teacher's keypoint counts: 83 % of them on COCO, at an OKS of 0.84
 LAST, BEST, FINAL = "last.ckpt", "best.safetensors", "final.safetensors"
 
 
@@ -121,8 +125,38 @@ def training_set(experiment: Experiment) -> CropDataset:
         if not len(persons):
             raise ValueError(f"no usable person in {source.annotations}; see `gtpt data check`")
         _check_image(source, persons, store)
-    size = experiment.model.input_size
-    return CropDataset(Persons.concatenate(parts), stores, skeleton, size, data.augment, experiment.train.seed, data.cache)
+    teachers = tuple(load_teacher(s.teacher, len(skeleton)) if s.teacher else None for s in data.train)
+    parts = [teach(p, t, s) for p, t, s in zip(parts, teachers, data.train, strict=True)]
+    return CropDataset(
+        Persons.concatenate(parts),
+        stores,
+        skeleton,
+        experiment.model.input_size,
+        data.augment,
+        experiment.train.seed,
+        data.cache,
+        teachers,
+        experiment.model.simcc_split,
+    )
+
+
+def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Persons:
+    """Persons who also have the keypoints that only the teacher sees; their visibility is how sure it is, below 1."""
+    if teacher is None:
+        if not source.labels:
+            raise ValueError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
+        return persons
+    rows = [teacher.row(i) for i in persons.ids]
+    if all(row is None for row in rows):
+        raise ValueError(f"{source.teacher} knows none of the annotation ids of {source.annotations}")
+    visible = persons.visible.copy() if source.labels else np.zeros_like(persons.visible)
+    keypoints = persons.keypoints.copy()
+    for number, row in enumerate(rows):
+        if row is not None:
+            taught = (visible[number] == 0) & (teacher.scores[row] >= SURE)
+            keypoints[number, taught] = teacher.keypoints[row, taught]
+            visible[number, taught] = np.minimum(teacher.scores[row, taught], 0.99)
+    return replace(persons, keypoints=keypoints, visible=visible)
 
 
 def _make_trainer(experiment: Experiment, keeper: Callback, progress: bool) -> lightning.Trainer:
