@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import transform_points
 
 CELLS = 64  # of each map that are kept, the heaviest ones: 89 % of a sharpened map on average
@@ -66,12 +67,12 @@ def load_teacher(path: str | Path, num_keypoints: int, sharpen: float = 2.0) -> 
         with np.load(path, allow_pickle=False) as file:
             ids, heat, matrices, found = (file[key] for key in ("id", "heat", "M", "keypoints"))
     except (KeyError, ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} holds no teacher's maps (arrays id, heat, M, keypoints): {error}") from error
+        raise AnnotationError(f"{path} holds no teacher's maps (arrays id, heat, M, keypoints): {error}") from error
     count = len(ids)
     shapes = {"heat": (count, num_keypoints, *heat.shape[2:]), "M": (count, 2, 3), "keypoints": (count, num_keypoints, 3)}
     for name, array in (("heat", heat), ("M", matrices), ("keypoints", found)):
         if array.shape != shapes[name] or heat.ndim != 4:
-            raise ValueError(f"{path}: {name} is {array.shape}, not {shapes[name]} ({count} persons in `id`)")
+            raise AnnotationError(f"{path}: {name} is {array.shape}, not {shapes[name]} ({count} persons in `id`)")
     cells, mass = _heaviest(heat, sharpen)
     column, row = cells % heat.shape[3], cells // heat.shape[3]
     points = transform_points(np.stack([column, row], -1).reshape(count, -1, 2), matrices)
