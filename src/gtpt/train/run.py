@@ -126,7 +126,9 @@ def training_set(experiment: Experiment) -> CropDataset:
         if not len(persons):
             raise InputError(f"no usable person in {source.annotations}; see `gtpt data check`")
         _check_image(source, persons, store)
-    teachers = tuple(load_teacher(s.teacher, len(skeleton)) if s.teacher else None for s in data.train)
+    teachers = tuple(
+        load_teacher(s.teacher, p, skeleton) if s.teacher else None for s, p in zip(data.train, parts, strict=True)
+    )
     parts = [teach(p, t, s) for p, t, s in zip(parts, teachers, data.train, strict=True)]
     return CropDataset(
         Persons.concatenate(parts),
@@ -148,8 +150,6 @@ def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Pers
             raise InputError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
         return persons
     rows = [teacher.row(i) for i in persons.ids]
-    if all(row is None for row in rows):
-        raise InputError(f"{source.teacher} knows none of the annotation ids of {source.annotations}")
     visible = persons.visible.copy() if source.labels else np.zeros_like(persons.visible)
     keypoints = persons.keypoints.copy()
     for number, row in enumerate(rows):
