@@ -72,7 +72,9 @@ def load_teacher(path: str | Path, persons: Persons, skeleton: Skeleton) -> Teac
         raise FileNotFoundError(f"no teacher's maps or results at {path}")
     teacher = _from_results(path, persons, skeleton) if path.suffix == ".json" else _from_maps(path, len(skeleton))
     if all(teacher.row(i) is None for i in persons.ids):
-        raise ValueError(f"{path} knows none of the people of this data set: it must be made from the same annotations")
+        raise AnnotationError(
+            f"{path} knows none of the people of this data set: it must be made from the same annotations"
+        )
     return teacher
 
 
@@ -80,7 +82,7 @@ def _from_results(path: Path, persons: Persons, skeleton: Skeleton) -> TeacherMa
     """Keypoints as maps of one cell; for each person the best result whose keypoints lie where its box is."""
     rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(r, dict) and {"image_id", "keypoints"} <= set(r) for r in rows):
-        raise ValueError(f'{path}: results must be a list of {{"image_id", "category_id", "keypoints", "score"}}')
+        raise AnnotationError(f'{path}: results must be a list of {{"image_id", "category_id", "keypoints", "score"}}')
     joints = np.array([joint_list(r, skeleton, f"{path}: result {n}") for n, r in enumerate(rows)])
     joints = joints.reshape(-1, len(skeleton), 3)
     low, high = joints[..., :2].min(axis=1), joints[..., :2].max(axis=1)
