@@ -15,12 +15,14 @@ PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB, of values in 0..1: what the
 PIXEL_STD = (0.229, 0.224, 0.225)
 
 
-def clean_boxes(xywh: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def clean_boxes(
+    xywh: np.ndarray, image_size: tuple[float | np.ndarray, float | np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Clip ground-truth boxes to the image as the official reader does.
 
     Args:
         xywh: (N, 4) left, top, width, height in image pixels.
-        image_size: width, height.
+        image_size: width, height, of all or (N,) of each.
 
     Returns:
         Clipped (N, 4) float64 boxes, and (N,) bool: False where nothing of the box is inside the image.
