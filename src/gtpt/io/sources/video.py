@@ -179,7 +179,7 @@ class _Clock:
         return self.index - 1, float(self._last)
 
     def _stamp(self, packet: Any) -> int | None:
-        return packet.dts if self._decoding_times or packet.pts is None else packet.pts  # type: ignore[no-any-return]
+        return packet.dts if self._decoding_times or packet.pts is None else packet.pts
 
 
 def video_origin(container: Any) -> Fraction:
