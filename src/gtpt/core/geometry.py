@@ -68,12 +68,14 @@ def turn_boxes(boxes: np.ndarray, orientation: int, stored_size: tuple[int, int]
     return np.stack([x1, y1, x2, y2], axis=1)
 
 
-def clean_boxes(xywh: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def clean_boxes(
+    xywh: np.ndarray, image_size: tuple[float | np.ndarray, float | np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Clip ground-truth boxes to the image as the official reader does.
 
     Args:
         xywh: (N, 4) left, top, width, height in image pixels.
-        image_size: width, height.
+        image_size: width, height, of all or (N,) of each.
 
     Returns:
         Clipped (N, 4) float64 boxes, and (N,) bool: False where nothing of the box is inside the image.
