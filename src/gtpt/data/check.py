@@ -19,7 +19,7 @@ from gtpt.data.config import DataConfig, Source
 from gtpt.data.images import FileStore
 
 Effect = Literal["stops training", "is skipped", "is used"]
-Progress = Callable[[Iterable], Iterable]
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 SHOWN = 5  # findings of a kind in the text; the JSON has all
 BOX_TOLERANCE = 2.0  # pixels that rounding may put a box beyond its image

@@ -21,10 +21,10 @@ import numpy as np
 import torch
 import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gtpt.core.errors import InputError
@@ -194,7 +194,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Never runs code from the file, which Lightning would."""
         try:
-            return read_pickle(path)
+            checkpoint: dict[str, Any] = read_pickle(path)
+            return checkpoint
         except ValueError as error:
             raise InputError(
                 f"{error} Without it the run begins anew; train.init={Path(path).with_name(BEST)} keeps what it learnt."
