@@ -12,12 +12,13 @@ from gtpt import load_skeleton
 from gtpt.core import simcc
 from gtpt.data.augment import AugmentConfig, paste
 from gtpt.data.coco import read_coco
+from gtpt.data.config import Source
 from gtpt.data.dataset import Collate, CropDataset, smooth
 from gtpt.data.images import FileStore
 from gtpt.data.teacher import load_teacher, splat
 from gtpt.evaluate.run import evaluate_network
 from gtpt.model import load
-from gtpt.train.config import Experiment, Source
+from gtpt.train.config import Experiment
 from gtpt.train.run import teach, train, training_set
 
 from .figures import write_set

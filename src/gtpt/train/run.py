@@ -30,6 +30,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from gtpt.core.errors import InputError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import Persons, open_stores, read_coco
+from gtpt.data.config import DataConfig, Source
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
 from gtpt.data.teacher import TeacherMaps, load_teacher
@@ -39,7 +40,7 @@ from gtpt.evaluate.run import Estimates, evaluate_network, evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
 from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
-from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig, load_experiment
+from gtpt.train.config import Experiment, TrainConfig, load_experiment
 from gtpt.train.module import PoseTraining
 
 logger = logging.getLogger(__name__)
