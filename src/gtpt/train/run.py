@@ -121,7 +121,7 @@ def training_set(experiment: Experiment) -> CropDataset:
     data, skeleton = experiment.data, load_skeleton(experiment.model.skeleton)
     if not data.train:
         raise InputError("the experiment names no training data: set data.train to a list of {annotations, images}")
-    parts = [read_coco(s.annotations, skeleton) for s in data.train]
+    parts = [read_coco(s.annotations, skeleton, labelled=s.labels) for s in data.train]
     stores = open_stores([s.images for s in data.train])
     for source, persons, store in zip(data.train, parts, stores, strict=True):
         if not len(persons):
@@ -151,7 +151,7 @@ def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Pers
             raise InputError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
         return persons
     rows = [teacher.row(i) for i in persons.ids]
-    visible = persons.visible.copy() if source.labels else np.zeros_like(persons.visible)
+    visible = persons.visible.copy()
     keypoints = persons.keypoints.copy()
     for number, row in enumerate(rows):
         if row is not None:
