@@ -123,7 +123,7 @@ def test_people_of_a_batch_do_not_touch_each_other():
 
 @torch.inference_mode()
 def test_normalised_input_and_decoding():
-    from gtpt import codec
+    from gtpt.core import simcc
 
     net = lively(input_size=(96, 128))
     form, pixels = inference_form(net), crops(net)
@@ -131,7 +131,7 @@ def test_normalised_input_and_decoding():
     for a, b in zip(form(normalize(pixels)), logits, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
     points, scores = Decoded(form)(pixels)
-    expected = codec.decode(logits[0].numpy(), logits[1].numpy())
+    expected = simcc.decode(logits[0].numpy(), logits[1].numpy())
     np.testing.assert_array_equal(points, expected[0])
     np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
 

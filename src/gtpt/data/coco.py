@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.geometry import clean_boxes
+from gtpt.core.skeleton import Skeleton
 from gtpt.data.images import FileStore, read_json
-from gtpt.formats import WHOLEBODY_LISTS
-from gtpt.geometry import clean_boxes
-from gtpt.skeleton import Skeleton
+from gtpt.io.formats.coco import WHOLEBODY_LISTS
 
 KINDS: dict[str, Callable[[Any], bool]] = {
     # boxes may belong to names; where ids become arrays or go into COCO's evaluation they cannot
@@ -53,6 +53,7 @@ class Persons:
         image_ids: (N,) int64.
         files: (N,) names below the image store.
         stores: (N,) int64, index into the data set's image stores.
+        ids: (N,) object, those of the annotations; None for detections.
     """
 
     boxes: np.ndarray
@@ -63,6 +64,7 @@ class Persons:
     image_ids: np.ndarray
     files: np.ndarray
     stores: np.ndarray
+    ids: np.ndarray
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -113,6 +115,7 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
         image_ids=np.array([a["image_id"] for a in rows], dtype=np.int64),
         files=np.array([images[a["image_id"]]["file_name"] for a in rows], dtype=object),
         stores=np.zeros(len(rows), dtype=np.int64),
+        ids=np.array([a.get("id") for a in rows], dtype=object),
     )
     return persons.select(inside & (boxes[:, 2:].max(axis=1) > 0))
 
@@ -150,6 +153,7 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
         image_ids=np.array([r["image_id"] for r in rows], dtype=np.int64),
         files=np.array([images[r["image_id"]]["file_name"] for r in rows], dtype=object),
         stores=np.zeros(count, dtype=np.int64),
+        ids=np.full(count, None, dtype=object),
     )
     return persons.select(boxes[:, 2:].max(axis=1) > 0)
 

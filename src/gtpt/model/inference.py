@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtpt.geometry import PIXEL_MEAN, PIXEL_STD
+from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
 from gtpt.model.network import GTPT, Explained, Layer
 from gtpt.model.pruning import patch_scores, top_patches
 from gtpt.model.stem import PlainStem
@@ -205,7 +205,7 @@ class InferenceForm(nn.Module):
 
 
 class Decoded(nn.Module):
-    """An inference form that ends in keypoints (B, K, 2) in crop pixels and raw scores (B, K), as `gtpt.codec.decode`."""
+    """An inference form that ends in keypoints (B, K, 2) in crop pixels and raw scores (B, K), as of `simcc.decode`."""
 
     def __init__(self, form: InferenceForm):
         super().__init__()

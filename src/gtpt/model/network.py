@@ -20,11 +20,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtpt.geometry import PIXEL_MEAN, PIXEL_STD
+from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
+from gtpt.core.skeleton import Skeleton
 from gtpt.model.config import ENTIRE, GTPTConfig
 from gtpt.model.pruning import patch_scores, take, top_patches
 from gtpt.model.stem import STEMS
-from gtpt.skeleton import Skeleton
 
 
 class Explained(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gtpt.codec import SIGMA
+from gtpt.core.simcc import SIGMA
 from gtpt.data.augment import AugmentConfig
 
 
@@ -36,10 +36,18 @@ class ModelConfig(_Strict):
 
 
 class Source(_Strict):
-    """A COCO keypoint file and its images: a folder, a zip, or a path into a zip."""
+    """A COCO keypoint file and its images: a folder, a zip, or a path into a zip.
+
+    Attributes:
+        annotations, images: where they are.
+        teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
+        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
+    """
 
     annotations: Path
     images: Path
+    teacher: Path | None = None
+    labels: bool = True
 
 
 class DataConfig(_Strict):
@@ -80,6 +88,8 @@ class TrainConfig(_Strict):
             as the rest); it shortens short trainings.
         dense: weight of a loss that reads keypoint maps straight from stem and visual tokens (ours; 0 is official, 0.002 is
             about as strong as the rest); its heads are not kept.
+        teacher: share of a source's teacher in the targets of labelled keypoints (ours); keypoints without a label take the
+            teacher's alone, where it is sure.
         sigma: of the Gaussian targets, in bins (official: 4); wider ones are easier for a young network.
         optimizer: "adam" (official), "adamw", or "muon" (orthogonalised steps for matrices, AdamW for the rest).
         lr, weight_decay: of the optimizer.
@@ -103,6 +113,7 @@ class TrainConfig(_Strict):
     convolutions: Literal["official", "kaiming"] = "official"
     guidance: float = Field(default=0.0, ge=0)
     dense: float = Field(default=0.0, ge=0)
+    teacher: float = Field(default=0.5, ge=0, le=1)
     sigma: float = Field(default=SIGMA, gt=0)
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(default=1e-3, gt=0)

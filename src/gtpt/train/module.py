@@ -46,7 +46,9 @@ class PoseTraining(lightning.LightningModule):
         return DataLoader(
             self.dataset,  # type: ignore[arg-type]  # map-style, without torch
             batch_sampler=self.batches,
-            collate_fn=Collate(self.net.config.input_size, self.net.config.simcc_split, self.config.sigma),
+            collate_fn=Collate(
+                self.net.config.input_size, self.net.config.simcc_split, self.config.sigma, self.config.teacher
+            ),
             num_workers=self.workers,
             # A forked worker shares the data set's memory and ends when its parent is killed; one of a fork server, the
             # default from Python 3.14 on, does not notice and stays for ever.
