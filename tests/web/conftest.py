@@ -135,7 +135,9 @@ class Page:
         tab.set_default_timeout(PATIENCE * 1000)
         tab.on("pageerror", lambda error: self.errors.append(str(error)))
         tab.add_init_script(
-            "window.shown = []; document.addEventListener('gtpt:shown', ({detail}) => detail.poses && shown.push(detail))"
+            # of the picture and the way of finding that the test asked for: an earlier one may still be under way
+            "window.shown = []; window.asked = {}; document.addEventListener('gtpt:shown', ({detail}) => detail.poses &&"
+            "  detail.name === asked.name && detail.find === asked.find && shown.push(detail))"
         )
         self.open(url)
 
@@ -144,12 +146,17 @@ class Page:
         self.tab.wait_for_selector("html[data-ready=true]", timeout=PATIENCE * 1000)
 
     def give(self, *files: Path | dict[str, Any]) -> None:
-        self.tab.evaluate("shown.length = 0")
+        names = [file["name"] if isinstance(file, dict) else file.name for file in files]
+        self.ask(name=names[0])
         self.tab.set_input_files("#file", list(files))
+
+    def ask(self, **about: str) -> None:
+        """From now on only what is shown of this file, or found in this way, counts."""
+        self.tab.evaluate("about => { shown.length = 0; Object.assign(asked, about); }", about)
 
     def find(self, how: str) -> None:
         """Choose "detector", "whole" or "hand"."""
-        self.tab.evaluate("shown.length = 0")
+        self.ask(find=how)
         self.tab.locator(f"input[name=find][value={how}]").check(force=True)
 
     def people(self, frames: int = 1) -> list[dict[str, Any]]:

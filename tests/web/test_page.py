@@ -46,8 +46,8 @@ def test_static_host_gets_threads(page: Page) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_boxes_by_hand_give_what_python_gives(page: Page, estimator: PoseEstimator, name: str) -> None:
-    page.give(PHOTOS / name)
     page.find("hand")
+    page.give(PHOTOS / name)
     page.people()
     page.drag((0.05, 0.06, 0.85, 0.97))
     people = page.people()
@@ -55,8 +55,8 @@ def test_boxes_by_hand_give_what_python_gives(page: Page, estimator: PoseEstimat
 
 
 def test_whole_picture_is_refined_as_in_python(page: Page, estimator: PoseEstimator) -> None:
-    page.give(PHOTOS / "grace_hopper.jpg")
     page.find("whole")
+    page.give(PHOTOS / "grace_hopper.jpg")
     image = read_image(PHOTOS / "grace_hopper.jpg")
     first = estimator(image, None)
     assert_same(page.people(), estimator(image, boxes_from_poses(first)))
@@ -181,7 +181,7 @@ def test_threshold_hides_keypoints_without_looking_again(page: Page) -> None:
 
 def test_camera_shows_people(page: Page) -> None:
     page.find("whole")
-    page.tab.evaluate("shown.length = 0")
+    page.ask(name="camera")
     page.tab.click("#camera")
     frames = page.frames(3)
     assert frames[0]["size"] in ([360, 640], [400, 256])
@@ -210,6 +210,7 @@ def test_broken_photo_is_told_and_the_others_are_shown(page: Page, tmp_path: Pat
     good = [{"name": f"{i}.jpg", "mimeType": "image/jpeg", "buffer": whole} for i in range(2)]
     page.find("whole")
     page.give(broken, good[0], empty, good[1])
+    page.ask(name="0.jpg")
     assert len(page.people()) == 1
     told = page.wait_for_problem()
     assert "broken.jpg cannot be read: it is cut off" in told and "empty.png cannot be read: it is empty" in told

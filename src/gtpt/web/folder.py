@@ -9,8 +9,8 @@ from pathlib import Path
 
 import gtpt
 from gtpt.detect import DEFAULT_DETECTOR, YoloxDetector
+from gtpt.engines import open_engine
 from gtpt.estimator import DEFAULT_WEIGHTS
-from gtpt.runtime import open_engine
 from gtpt.web.runtime import NAME, VERSION, read_runtime
 from gtpt.weights import load_registry, resolve
 

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from gtpt.weights.fetch import damage, fetch
+from gtpt.weights.fetch import damage, fetch, is_offline
 from gtpt.weights.registry import WeightsFile
 from gtpt.weights.store import cache_dir
 
@@ -95,8 +95,7 @@ def _archive() -> Path:
     target = cache_dir() / ARCHIVE.name
     if target.is_file() and not damage(target, ARCHIVE):
         return target
-    offline = os.environ.get("GTPT_OFFLINE", "0").lower() not in ("", "0", "false", "no")
-    if not offline and (npm := shutil.which("npm")):
+    if not is_offline() and (npm := shutil.which("npm")):
         try:
             return _with_npm(npm, target)
         except (OSError, subprocess.SubprocessError, ValueError) as error:

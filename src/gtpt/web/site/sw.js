@@ -5,14 +5,8 @@
 const CACHE = 'gtpt-__DIGEST__';
 const CORE = ['./', 'site.json', ...JSON.parse('__FILES__')];
 
-self.addEventListener('install', (event) => {
-  const keep = async () => {
-    const cache = await caches.open(CACHE);
-    await cache.addAll(CORE.map((path) => new Request(path, { cache: 'reload' })));
-  };
-  // without room to keep the page it still has to be isolated
-  event.waitUntil(keep().catch(() => {}).then(() => self.skipWaiting()));
-});
+// At once: a page waits for this to isolate itself. What it then fetches is kept on the way.
+self.addEventListener('install', () => self.skipWaiting());
 
 self.addEventListener('activate', (event) => {
   const forget = async () => {
@@ -20,6 +14,17 @@ self.addEventListener('activate', (event) => {
     await Promise.all(others.map((name) => caches.delete(name)));
   };
   event.waitUntil(forget().catch(() => {}).then(() => self.clients.claim()));
+});
+
+// The page is up: keep what it has not asked for through this worker.
+self.addEventListener('message', (event) => {
+  const keep = async () => {
+    const cache = await caches.open(CACHE);
+    const missing = [];
+    for (const path of CORE) if (!(await cache.match(path))) missing.push(path);
+    await cache.addAll(missing);
+  };
+  event.waitUntil(keep().catch((error) => event.source?.postMessage({ notKept: String(error) })));
 });
 
 self.addEventListener('fetch', (event) => {
@@ -34,7 +39,7 @@ async function answer(event) {
   if (kept) return isolated(kept);
   const fresh = await fetch(event.request);
   // the runtime is large and comes in variants: what was used once is kept
-  if (fresh.status === 200) event.waitUntil(cache?.put(event.request, fresh.clone()).catch(() => {}) ?? Promise.resolve());
+  if (fresh.status === 200 && cache) event.waitUntil(cache.put(event.request, fresh.clone()).catch(() => {}));
   return isolated(fresh);
 }
 

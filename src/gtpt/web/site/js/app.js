@@ -5,7 +5,7 @@ import { Engine } from './engine.js';
 import { toCsv, toJson, toJsonLines } from './formats.js';
 import { HandBoxes } from './hand_boxes.js';
 import { closeVideo, everyFrame, nextFrame, openCamera, openFilm, openPhoto, scalePoses, seek } from './media.js';
-import { prepareOffline } from './offline.js';
+import { keepOffline, prepareOffline } from './offline.js';
 import { Panel } from './panel.js';
 import { Session } from './session.js';
 import { loadSettings, saveSettings } from './settings.js';
@@ -291,6 +291,7 @@ class App {
   #leave() {
     this.#work.abort();
     this.#work = new AbortController();
+    this.#estimates += 1; // what is under way is of no use any more
     closeVideo(this.#video);
     byId('transport', HTMLElement).hidden = true;
     byId('progress', HTMLElement).hidden = true;
@@ -444,7 +445,8 @@ class App {
     byId('frame', HTMLElement).hidden = false;
     this.#draw();
     if (time !== undefined) this.#showClock(time);
-    document.dispatchEvent(new CustomEvent('gtpt:shown', { detail: { time, poses } }));
+    const { name } = this.#opened.kind === 'none' ? { name: '' } : this.#opened;
+    document.dispatchEvent(new CustomEvent('gtpt:shown', { detail: { name, time, poses, find: this.#find } }));
   }
 
   #draw() {
@@ -610,6 +612,7 @@ async function start() {
   await app.openNetwork(pose, site.pose.name);
   if (detector && site.detector) await app.openDetector(detector, site.detector.name);
   document.documentElement.dataset.ready = 'true';
+  keepOffline((why) => say(`There is no room to keep this page for offline use (${why}).`));
 }
 
 start().catch((error) => say(`The page could not start: ${reason(error)}.`, 'problem'));

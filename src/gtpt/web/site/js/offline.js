@@ -1,7 +1,7 @@
 /** The service worker: it keeps the page for offline use and isolates it, which is what threads need. */
 
 const TRIED = 'gtpt-isolating';
-const PATIENCE = 4000; // milliseconds
+const PATIENCE = 15_000; // milliseconds
 
 /**
  * Hosts that send the isolating headers themselves need nothing; on others the service worker adds them from the second
@@ -27,6 +27,17 @@ export async function prepareOffline() {
   } catch (error) {
     return `This page cannot be kept for offline use: ${error instanceof Error ? error.message : error}`;
   }
+}
+
+/**
+ * Once the page is up: keep all of it.
+ *
+ * @param {(why: string) => void} onTrouble
+ */
+export function keepOffline(onTrouble) {
+  const { serviceWorker } = navigator;
+  serviceWorker?.addEventListener('message', ({ data }) => onTrouble(data.notKept));
+  void serviceWorker?.ready.then(({ active }) => active?.postMessage('keep'));
 }
 
 /** Reloading helps once; where it does not, the page goes on with one thread. */
