@@ -49,7 +49,9 @@ def write_maps(path: Path, persons, *, score: float = 0.8, skip: int | None = No
 def taught_set(folder, path, augment=EVERYTHING, **changes):
     persons = read_coco(folder / "annotations.json", BODY)
     stores = [FileStore(folder / "images")]
-    return CropDataset(persons, stores, BODY, SIZE, augment, teachers=(load_teacher(path, 17),), split=SPLIT, **changes)
+    return CropDataset(
+        persons, stores, BODY, SIZE, augment, teachers=(load_teacher(path, persons, BODY),), split=SPLIT, **changes
+    )
 
 
 def test_maps_follow_the_augmentation(folder, tmp_path):
@@ -118,7 +120,7 @@ def test_keypoints_without_a_label_are_the_teachers(folder, tmp_path, labels):
     persons = read_coco(folder / "annotations.json", BODY)
     path = write_maps(tmp_path / "maps.npz", persons, skip=1)
     persons.visible[0, 5:] = 0
-    teacher = load_teacher(path, 17)
+    teacher = load_teacher(path, persons, BODY)
     teacher.scores[0, 16] = 0.1  # not sure
     source = Source(annotations=folder / "annotations.json", images=folder, teacher=path, labels=labels)
     taught = teach(persons, teacher, source)
@@ -141,33 +143,58 @@ def test_a_teacher_of_other_people_is_refused(folder, tmp_path):
     persons = read_coco(folder / "annotations.json", BODY)
     path = write_maps(tmp_path / "maps.npz", persons)
     persons.ids[:] = [i + 1000 for i in persons.ids]
-    source = Source(annotations=folder / "annotations.json", images=folder, teacher=path)
-    with pytest.raises(ValueError, match="none of the annotation ids"):
-        teach(persons, load_teacher(path, 17), source)
+    with pytest.raises(ValueError, match="knows none of the people of this data set"):
+        load_teacher(path, persons, BODY)
 
 
 def test_files_that_hold_no_maps_are_refused(folder, tmp_path):
-    path = write_maps(tmp_path / "maps.npz", read_coco(folder / "annotations.json", BODY))
+    persons = read_coco(folder / "annotations.json", BODY)
+    path = write_maps(tmp_path / "maps.npz", persons)
     with pytest.raises(ValueError, match=r"heat is \(6, 17, 420, 340\), not \(6, 133, 420, 340\)"):
-        load_teacher(path, 133)
+        load_teacher(path, persons, load_skeleton("coco_wholebody133"))
     np.savez(tmp_path / "other.npz", id=np.arange(3))
     (tmp_path / "text.npz").write_text("no archive")
     for name in ("other", "text"):
         with pytest.raises(ValueError, match=f"{name}.npz holds no teacher's maps"):
-            load_teacher(tmp_path / f"{name}.npz", 17)
-    with pytest.raises(FileNotFoundError, match="no teacher's maps at"):
-        load_teacher(tmp_path / "absent.npz", 17)
+            load_teacher(tmp_path / f"{name}.npz", persons, BODY)
+    with pytest.raises(FileNotFoundError, match="no teacher's maps or results at"):
+        load_teacher(tmp_path / "absent.npz", persons, BODY)
 
 
-def test_maps_are_sharpened(tmp_path):
+def test_maps_are_sharpened(folder, tmp_path):
     """Squared, two cells of 0.8 and 0.2 become 16 / 17 and 1 / 17."""
-    heat = np.zeros((1, 1, 8, 8), np.uint8)
+    persons = read_coco(folder / "annotations.json", BODY)
+    heat = np.zeros((1, 17, 8, 8), np.uint8)
     heat[0, 0, 2, 3], heat[0, 0, 5, 6] = 255, round(255 * 0.25**0.5)
-    np.savez(tmp_path / "m.npz", id=[7], heat=heat, M=[[[1, 0, 0], [0, 1, 0]]], keypoints=np.zeros((1, 1, 3)))
-    teacher = load_teacher(tmp_path / "m.npz", 1)
+    one = persons.ids[:1].astype(int)
+    np.savez(tmp_path / "m.npz", id=one, heat=heat, M=[[[1, 0, 0], [0, 1, 0]]], keypoints=np.zeros((1, 17, 3)))
+    teacher = load_teacher(tmp_path / "m.npz", persons, BODY)
     best = teacher.mass[0, 0].argmax()
     assert teacher.mass[0, 0, best] == pytest.approx(16 / 17, abs=3e-3)
-    assert tuple(teacher.points[0, 0, best]) == (3, 2) and teacher.row(7) == 0 and teacher.row(8) is None
+    assert tuple(teacher.points[0, 0, best]) == (3, 2) and teacher.row(one[0]) == 0 and teacher.row(10**6) is None
+
+
+def test_results_of_another_network_are_a_teacher(folder, tmp_path):
+    """Each goes to the person of its image whom it overlaps; people whom it missed keep their labels."""
+    persons = read_coco(folder / "annotations.json", BODY)
+    persons.image_ids[1] = persons.image_ids[0]  # two people in one image
+    persons.boxes[1, 0] += 200
+    persons.keypoints[1, :, 0] += 200
+    results = []
+    for i in (1, 0, 2):
+        joints = np.column_stack([persons.keypoints[i] + 0.5, np.full(17, 0.7 if i else 3.0)])
+        results.append({"image_id": int(persons.image_ids[i]), "keypoints": joints.ravel().tolist(), "score": 0.9})
+    results[2]["keypoints"][0::3] = [x + 500 for x in results[2]["keypoints"][0::3]]  # somebody else
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    teacher = load_teacher(tmp_path / "results.json", persons, BODY)
+    assert [teacher.row(i) is None for i in persons.ids[:3]] == [False, False, True]
+    for i in (0, 1):
+        row = teacher.row(persons.ids[i])
+        np.testing.assert_allclose(teacher.points[row, :, 0], persons.keypoints[i] + 0.5, atol=1e-4)
+        np.testing.assert_allclose(teacher.scores[row], 0.7 if i else 1.0, atol=1e-6)
+    (tmp_path / "coco.json").write_text("{}")
+    with pytest.raises(ValueError, match="results must be a list"):
+        load_teacher(tmp_path / "coco.json", persons, BODY)
 
 
 def test_a_pasted_piece_covers_some_of_the_crop():
