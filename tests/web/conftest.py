@@ -28,7 +28,7 @@ FLAGS = (  # its sandbox needs rights that containers lack, and a test calls nob
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio"),
 )
 PATIENCE = 300  # seconds, on a busy machine
-SHIFT, FRAMES, FPS = 8, 12, 10  # of the film: pixels per frame
+SHIFT, FRAMES, FPS = 8, 12, 10  # of the video: pixels per frame
 
 
 class Folder:
@@ -82,9 +82,9 @@ def moving_photo() -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="session")
-def film(moving_photo: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(moving_photo: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
     av = pytest.importorskip("av")
-    path = tmp_path_factory.mktemp("film") / "walk, right.mp4"
+    path = tmp_path_factory.mktemp("video") / "walk, right.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.height, stream.width = moving_photo[0].shape[:2]
@@ -96,8 +96,8 @@ def film(moving_photo: list[np.ndarray], tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def camera_film(moving_photo: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the camera sees, as Chromium plays it: a real film of people where there is one, else the moving photo."""
+def camera_video(moving_photo: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the camera sees, as Chromium plays it: a real video of people where there is one, else the moving photo."""
     real = SHARED / "data" / "video" / "pose2sim_SinglePerson_cam01.mp4"
     frames = moving_photo
     if real.is_file():
@@ -115,11 +115,11 @@ def camera_film(moving_photo: list[np.ndarray], tmp_path_factory: pytest.TempPat
 
 
 @pytest.fixture(scope="session")
-def browser(camera_film: Path) -> Iterator[Any]:
+def browser(camera_video: Path) -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api")
     if BROWSER is None:
         pytest.skip("no Chromium on this machine")
-    camera = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera_film}")
+    camera = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera_video}")
     with sync.sync_playwright() as playwright:
         opened = playwright.chromium.launch(executable_path=BROWSER, args=[*FLAGS, *camera], headless=True)
         yield opened
@@ -189,7 +189,7 @@ class Page:
 
     def drag(self, box: tuple[float, float, float, float]) -> None:
         """Draw a box, corners as shares of the picture."""
-        self.tab.evaluate("shown.length = 0")
+        self.ask()
         layer = self.tab.locator("#hand-layer").bounding_box()
         (x1, x2), (y1, y2) = (
             [layer[start] + share * layer[length] for share in shares]

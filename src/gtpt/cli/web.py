@@ -19,7 +19,7 @@ def web(
         None, help="onnxruntime-web as *.tgz of npm, or a folder with its files. Default: fetch it once, by npm or https."
     ),
 ) -> None:
-    """Write a page that finds poses in a browser: photos, films, the camera; nothing is uploaded.
+    """Write a page that finds poses in a browser: photos, videos, the camera; nothing is uploaded.
 
     The folder works offline, from any static host. See docs/web.md.
     """

@@ -13,7 +13,11 @@ self.addEventListener('activate', (event) => {
     const others = (await caches.keys()).filter((name) => name.startsWith('gtpt-') && name !== CACHE);
     await Promise.all(others.map((name) => caches.delete(name)));
   };
-  event.waitUntil(forget().catch(() => {}).then(() => self.clients.claim()));
+  event.waitUntil(
+    forget()
+      .catch(() => {})
+      .then(() => self.clients.claim()),
+  );
 });
 
 // The page is up: keep what it has not asked for through this worker.

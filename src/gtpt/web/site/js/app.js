@@ -1,17 +1,17 @@
 /** The page: what is open, what is found in it, and the controls around it. */
-import { byId, download, element, reason, say } from './dom.js';
+import { busy, byId, reason, say } from './dom.js';
 import { drawPoses } from './draw.js';
 import { Engine } from './engine.js';
-import { toCsv, toJson, toJsonLines } from './formats.js';
 import { HandBoxes } from './hand_boxes.js';
-import { closeVideo, everyFrame, nextFrame, openCamera, openFilm, openPhoto, scalePoses, seek } from './media.js';
+import { closeVideo, everyFrame, nextFrame, openCamera, openVideo, openPhoto, scalePoses, seek } from './media.js';
 import { keepOffline, prepareOffline } from './offline.js';
 import { Panel } from './panel.js';
+import { saveFrames, savePhoto, savePicture } from './saving.js';
 import { Session } from './session.js';
 import { loadSettings, saveSettings } from './settings.js';
+import { renderStrip } from './strip.js';
 
 const REDETECT_NEVER = Infinity;
-const THUMBNAIL = 112; // pixels
 
 /**
  * @typedef {object} Site  what `gtpt web` wrote about the folder
@@ -25,8 +25,13 @@ const THUMBNAIL = 112; // pixels
  * @property {import('./media.js').Photo} photo
  * @property {import('./types.js').Detection[]} [boxes]  drawn by hand
  *
+ * @typedef {object} Shown
+ * @property {ImageBitmap} picture
+ * @property {boolean} owned  whether it is closed when another one comes
+ * @property {import('./types.js').Poses | null} poses
+ *
  * @typedef {{kind: 'none'} | {kind: 'photo', name: string, at: number}
- *   | {kind: 'film' | 'camera', name: string, session: Session}} Opened
+ *   | {kind: 'video' | 'camera', name: string, session: Session}} Opened
  */
 
 class App {
@@ -45,9 +50,9 @@ class App {
   #opened = { kind: 'none' };
   /** @type {OpenedPhoto[]} */
   #photos = [];
-  /** What is on the canvas. @type {{picture: ImageBitmap, owned: boolean, poses: import('./types.js').Poses | null} | null} */
+  /** @type {Shown | null} what is on the canvas */
   #shown = null;
-  #work = new AbortController(); // of what is open: a film that plays, an analysis
+  #work = new AbortController(); // of what is open: a video that plays, an analysis
   #estimates = 0;
 
   /** @param {Engine} engine */
@@ -62,7 +67,7 @@ class App {
 
   /** @param {ArrayBuffer} pose @param {string} name */
   async openNetwork(pose, name) {
-    const done = this.#busy(`Starting ${name}`);
+    const done = busy(`Starting ${name}`);
     try {
       await this.#engine.open(pose, this.settings.backend);
       this.networkFile = { pose, name };
@@ -80,7 +85,7 @@ class App {
 
   /** @param {ArrayBuffer} bytes @param {string} name */
   async openDetector(bytes, name) {
-    const done = this.#busy(`Starting ${name}`);
+    const done = busy(`Starting ${name}`);
     try {
       await this.#engine.useDetector(bytes);
       this.#panel.detectorName = name;
@@ -121,7 +126,7 @@ class App {
   /** Another network, detector or way to find people: what was found before is void. */
   async #restart() {
     const { network } = this.#engine.facts ?? {};
-    if ((this.#opened.kind === 'film' || this.#opened.kind === 'camera') && network) {
+    if ((this.#opened.kind === 'video' || this.#opened.kind === 'camera') && network) {
       this.#opened.session = new Session(network.skeleton);
     }
     await this.#estimateAgain();
@@ -165,15 +170,16 @@ class App {
     byId('clear-boxes', HTMLElement).addEventListener('click', () => this.#hand.clear());
   }
 
-  /** @param {File[]} files  photos, a film, networks: whatever was dropped or chosen */
+  /** @param {File[]} files  photos, a video, networks: whatever was dropped or chosen */
   async openFiles(files) {
     const isModel = (/** @type {File} */ file) => file.name.toLowerCase().endsWith('.onnx');
-    const isFilm = (/** @type {File} */ file) => file.type.startsWith('video/') || /\.(mkv|m4v|mov|y4m)$/i.test(file.name);
+    const isVideo = (/** @type {File} */ file) =>
+      file.type.startsWith('video/') || /\.(mkv|m4v|mov|y4m)$/i.test(file.name);
     for (const file of files.filter(isModel)) await this.#openModel(file);
-    const film = files.find(isFilm);
-    const photos = files.filter((file) => !isModel(file) && !isFilm(file));
+    const video = files.find(isVideo);
+    const photos = files.filter((file) => !isModel(file) && !isVideo(file));
     if (photos.length) await this.#openPhotos(photos);
-    else if (film) await this.#openMoving(film);
+    else if (video) await this.#openMoving(video);
   }
 
   /** @param {File} file  a pose network says so in its metadata; anything else must be a detector */
@@ -195,7 +201,7 @@ class App {
   async #openPhotos(files) {
     this.#leave();
     this.#photos = [];
-    const done = this.#busy('Reading');
+    const done = busy('Reading');
     for (const file of files) {
       try {
         this.#photos.push({ name: file.name, photo: await openPhoto(file) });
@@ -220,21 +226,8 @@ class App {
   }
 
   #renderStrip() {
-    const strip = byId('strip', HTMLElement);
-    strip.hidden = this.#photos.length < 2 || this.#opened.kind !== 'photo';
-    strip.replaceChildren(
-      ...this.#photos.map(({ name, photo: { picture } }, at) => {
-        const pressed = this.#opened.kind === 'photo' && this.#opened.at === at;
-        const button = element('button', { type: 'button', title: name, 'aria-label': name, 'aria-pressed': String(pressed) });
-        const small = element('canvas', { 'aria-hidden': 'true' });
-        const share = THUMBNAIL / Math.max(picture.width, picture.height);
-        [small.width, small.height] = [picture.width, picture.height].map((side) => Math.max(Math.round(side * share), 1));
-        small.getContext('2d')?.drawImage(picture, 0, 0, small.width, small.height);
-        button.append(small);
-        button.addEventListener('click', () => void this.#showPhoto(at));
-        return button;
-      }),
-    );
+    const current = this.#opened.kind === 'photo' ? this.#opened.at : null;
+    renderStrip(this.#photos, current, (at) => void this.#showPhoto(at));
   }
 
   /** @param {File | null} file  null for the camera */
@@ -245,9 +238,9 @@ class App {
     this.#photos = [];
     this.#renderStrip();
     const name = file?.name ?? 'camera';
-    const done = this.#busy(file ? 'Opening the film' : 'Opening the camera');
+    const done = busy(file ? 'Opening the video' : 'Opening the camera');
     try {
-      await (file ? openFilm(this.#video, file) : openCamera(this.#video));
+      await (file ? openVideo(this.#video, file) : openCamera(this.#video));
     } catch (error) {
       const what = file ? `${name} cannot be played` : 'The camera cannot be used';
       say(`${what}: ${reason(error)}.`, 'problem');
@@ -256,7 +249,7 @@ class App {
     } finally {
       done();
     }
-    this.#opened = { kind: file ? 'film' : 'camera', name, session: new Session(network.skeleton) };
+    this.#opened = { kind: file ? 'video' : 'camera', name, session: new Session(network.skeleton) };
     /** @type {import('./types.js').Size} */
     const size = [this.#video.videoWidth, this.#video.videoHeight];
     this.#hand.reset(size);
@@ -313,7 +306,7 @@ class App {
   async #estimateAgain() {
     if (!this.#engine.facts) return;
     if (this.#opened.kind === 'photo') await this.#estimatePhoto(this.#opened);
-    if (this.#opened.kind === 'film' && this.#video.paused && !this.#analysing) {
+    if (this.#opened.kind === 'video' && this.#video.paused && !this.#analysing) {
       this.#opened.session.complete = false;
       await this.#estimateFrame(this.#opened.session, this.#video.currentTime);
     }
@@ -325,7 +318,7 @@ class App {
     const { photo } = this.#photos[at];
     const factor = photo.picture.width / photo.size[0];
     const boxes = this.#givenBoxes([photo.picture.width, photo.picture.height], factor);
-    const done = this.#busy('Looking');
+    const done = busy('Looking');
     try {
       const { poses, timing } = await this.#engine.estimate(photo.picture, this.#request(boxes));
       if (mine !== this.#estimates) return; // another photo or setting came in the meantime
@@ -354,7 +347,7 @@ class App {
   }
 
   /**
-   * One frame of a film or the camera: the picture and the people drawn on it are of the same moment.
+   * One frame of a video or the camera: the picture and the people drawn on it are of the same moment.
    *
    * @param {Session} session @param {number} time
    */
@@ -377,13 +370,15 @@ class App {
   async #follow(signal) {
     while (!signal.aborted) {
       const time = await nextFrame(this.#video);
-      if (signal.aborted || (this.#opened.kind !== 'film' && this.#opened.kind !== 'camera')) return;
+      if (signal.aborted || (this.#opened.kind !== 'video' && this.#opened.kind !== 'camera')) return;
       if (time === null || this.#analysing) continue;
       const { session } = this.#opened;
       try {
         const known = session.complete ? session.at(time) : null;
-        if (known) this.#show(await createImageBitmap(this.#video), true, this.settings.smooth ? known.smooth : known.raw, time);
-        else if (!this.#video.paused || this.#opened.kind === 'camera') await this.#estimateFrame(session, time);
+        if (known) {
+          const picture = await createImageBitmap(this.#video);
+          this.#show(picture, true, this.settings.smooth ? known.smooth : known.raw, time);
+        } else if (!this.#video.paused || this.#opened.kind === 'camera') await this.#estimateFrame(session, time);
       } catch (error) {
         if (signal.aborted) return;
         say(`A frame at ${time.toFixed(2)} s was passed over: ${reason(error)}.`, 'problem');
@@ -393,9 +388,9 @@ class App {
 
   #analysing = false;
 
-  /** Every frame of a film, however long it takes; afterwards it plays with its overlay at full speed. */
+  /** Every frame of a video, however long it takes; afterwards it plays with its overlay at full speed. */
   async #analyse() {
-    if (this.#opened.kind !== 'film') return;
+    if (this.#opened.kind !== 'video') return;
     if (this.#analysing) {
       this.#stopAnalysis?.abort();
       return;
@@ -417,7 +412,7 @@ class App {
         progress.value = time / this.#video.duration;
       }
       session.complete = !signal.aborted;
-      if (session.complete) say(`All ${session.length} frames are done; the film now plays with them.`);
+      if (session.complete) say(`All ${session.length} frames are done; the video now plays with them.`);
     } catch (error) {
       if (!this.#work.signal.aborted) say(`The analysis stopped: ${reason(error)}. What was found is kept.`, 'problem');
     } finally {
@@ -460,10 +455,15 @@ class App {
     this.#panel.showPeople(visible, picture);
     this.#paint(context, picture, visible);
     this.#panel.showSaving(this.#opened, visible);
-    this.#canvas.setAttribute('aria-label', `${this.#opened.kind === 'none' ? '' : this.#opened.name}: ${this.#panel.summary}`);
+    const name = this.#opened.kind === 'none' ? '' : `${this.#opened.name}: `;
+    this.#canvas.setAttribute('aria-label', `${name}${this.#panel.summary}`);
   }
 
-  /** @param {CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D} context @param {ImageBitmap} picture @param {import('./types.js').Poses | null} poses */
+  /**
+   * @param {CanvasRenderingContext2D | OffscreenCanvasRenderingContext2D} context
+   * @param {ImageBitmap} picture
+   * @param {import('./types.js').Poses | null} poses
+   */
   #paint(context, picture, poses) {
     const { network } = this.#engine.facts ?? {};
     context.drawImage(picture, 0, 0, context.canvas.width, context.canvas.height);
@@ -489,7 +489,7 @@ class App {
     byId('analyse', HTMLElement).addEventListener('click', () => void this.#analyse());
     document.addEventListener('keydown', (event) => {
       const control = event.target instanceof HTMLElement && event.target.closest('button, input, select, summary, a');
-      if (this.#opened.kind !== 'film' || control || event.ctrlKey || event.metaKey || event.altKey) return;
+      if (this.#opened.kind !== 'video' || control || event.ctrlKey || event.metaKey || event.altKey) return;
       if (event.key === ' ') toggle();
       else if (event.key === 'ArrowRight') void this.#goTo(this.#video.currentTime + 1 / 30);
       else if (event.key === 'ArrowLeft') void this.#goTo(this.#video.currentTime - 1 / 30);
@@ -500,7 +500,7 @@ class App {
 
   /** @param {number} time  seconds */
   async #goTo(time) {
-    if (this.#opened.kind !== 'film' || this.#analysing) return;
+    if (this.#opened.kind !== 'video' || this.#analysing) return;
     const { session } = this.#opened;
     const at = await seek(this.#video, Math.min(Math.max(time, 0), this.#video.duration));
     if (!this.#video.paused || session.complete) return;
@@ -513,7 +513,7 @@ class App {
 
   /** @param {number} time */
   #showClock(time) {
-    if (this.#opened.kind !== 'film') return;
+    if (this.#opened.kind !== 'video') return;
     const { duration } = this.#video;
     byId('clock', HTMLOutputElement).value = `${Math.floor(time / 60)}:${(time % 60).toFixed(1).padStart(4, '0')}`;
     const position = byId('position', HTMLInputElement);
@@ -535,22 +535,14 @@ class App {
     const poses = this.#visible(this.#shown?.poses ?? null);
     if (!network || !poses || this.#opened.kind === 'none') return;
     const { name } = this.#opened;
-    const moving = this.#opened.kind !== 'photo';
-    const frames = this.#opened.kind === 'photo' ? [{ frame: 0, time: 0, name, poses }] : this.#frames(this.#opened.session, name);
-    if (kind === 'csv') {
-      download(new Blob([toCsv(frames, network.skeleton)], { type: 'text/csv' }), `${stem(name)}.csv`);
+    if (this.#opened.kind === 'photo') {
+      savePhoto(kind, name, poses, network.skeleton);
     } else {
-      const text = moving ? toJsonLines(frames, network.skeleton) : toJson(poses, network.skeleton);
-      download(new Blob([text], { type: 'application/json' }), `${stem(name)}.${moving ? 'jsonl' : 'json'}`);
+      const frames = this.#opened.session.entries.map((entry, frame) => {
+        return { frame, time: entry.time, name, poses: this.#visible(this.settings.smooth ? entry.smooth : entry.raw) };
+      });
+      saveFrames(kind, name, frames, network.skeleton);
     }
-  }
-
-  /** @param {Session} session @param {string} name @returns {import('./formats.js').Frame[]} */
-  #frames(session, name) {
-    return session.entries.map((entry, frame) => {
-      const poses = this.#visible(this.settings.smooth ? entry.smooth : entry.raw);
-      return { frame, time: entry.time, name, poses };
-    });
   }
 
   async #savePicture() {
@@ -560,34 +552,15 @@ class App {
     const context = canvas.getContext('2d');
     if (!context) return;
     this.#paint(context, picture, this.#visible(poses));
-    download(await canvas.convertToBlob({ type: 'image/png' }), `${stem(this.#opened.name)}_pose.png`);
+    savePicture(await canvas.convertToBlob({ type: 'image/png' }), this.#opened.name);
   }
-
-  #waiting = 0;
-
-  /** @param {string} text @returns {() => void}  call it when done */
-  #busy(text) {
-    this.#waiting += 1;
-    byId('busy', HTMLElement).hidden = false;
-    byId('busy-text', HTMLElement).textContent = `${text}…`;
-    let open = true;
-    return () => {
-      if (open) this.#waiting -= 1;
-      open = false;
-      byId('busy', HTMLElement).hidden = this.#waiting === 0;
-    };
-  }
-}
-
-/** @param {string} name @returns {string}  of a file, without its extension */
-function stem(name) {
-  return name.replace(/\.[^.]+$/, '');
 }
 
 /** @param {string} file @returns {Promise<ArrayBuffer>} */
 async function fetchFile(file) {
   const response = await fetch(file);
-  if (!response.ok) throw new Error(`${file} is missing in this folder (HTTP ${response.status}); write it again with gtpt web`);
+  if (!response.ok)
+    throw new Error(`${file} is missing in this folder (HTTP ${response.status}); write it again with gtpt web`);
   return response.arrayBuffer();
 }
 
@@ -598,7 +571,9 @@ async function start() {
   const site = JSON.parse(new TextDecoder().decode(await fetchFile('site.json')));
   /** @type {App} */
   let app;
-  const engine = new Engine(new URL(site.runtime, document.baseURI).href, (facts, lost) => app.engineChanged(facts, lost));
+  const engine = new Engine(new URL(site.runtime, document.baseURI).href, (facts, lost) =>
+    app.engineChanged(facts, lost),
+  );
   app = new App(engine);
   byId('backend-choice', HTMLSelectElement).addEventListener('change', (event) => {
     app.settings.backend = /** @type {any} */ (event.target).value;

@@ -53,12 +53,23 @@ export function reason(error) {
   return error instanceof Error ? error.message : String(error);
 }
 
+let waiting = 0;
+
 /**
- * @param {Blob} content
- * @param {string} name
+ * Show that something takes a moment.
+ *
+ * @param {string} text
+ * @returns {() => void}  call it when done
  */
-export function download(content, name) {
-  const link = element('a', { href: URL.createObjectURL(content), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+export function busy(text) {
+  const sign = byId('busy', HTMLElement);
+  waiting += 1;
+  sign.hidden = false;
+  byId('busy-text', HTMLElement).textContent = `${text}…`;
+  let open = true;
+  return () => {
+    if (open) waiting -= 1;
+    open = false;
+    sign.hidden = waiting === 0;
+  };
 }

@@ -84,7 +84,10 @@ function colorOfEdge(skeleton, edge) {
 function drawBox(context, box) {
   const [x1, y1, x2, y2] = box;
   const radius = limbRadius(box);
-  for (const [width, color] of /** @type {const} */ ([[0.8 * radius + 1.6, DARK], [0.8 * radius, COLORS.middle]])) {
+  for (const [width, color] of /** @type {const} */ ([
+    [0.8 * radius + 1.6, DARK],
+    [0.8 * radius, COLORS.middle],
+  ])) {
     context.lineWidth = width;
     context.strokeStyle = color;
     context.strokeRect(x1, y1, x2 - x1, y2 - y1);

@@ -76,7 +76,9 @@ async function start(kind, runtime, threads, model) {
   if (!outputs.x.data.every(Number.isFinite)) throw new Error('its numbers are wrong on this device');
   if (kind === 'webgpu') {
     const device = await ort.env.webgpu.device;
-    device.lost.then((/** @type {any} */ info) => postMessage({ lost: info.message || info.reason || 'no reason given' }));
+    device.lost.then((/** @type {any} */ info) =>
+      postMessage({ lost: info.message || info.reason || 'no reason given' }),
+    );
   }
 }
 
@@ -101,7 +103,9 @@ async function useDetector({ bytes }) {
   const [, channels, height, width] = shape ?? [];
   const fits = session.inputMetadata.length === 1 && type === 'float32' && channels === 3 && shape.length === 4;
   if (!fits || ![height, width].every((side) => Number.isInteger(side) && side % 32 === 0)) {
-    throw new Error(`it is no YOLOX network: it takes ${type} ${JSON.stringify(shape)} instead of float32 [1, 3, H, W]`);
+    throw new Error(
+      `it is no YOLOX network: it takes ${type} ${JSON.stringify(shape)} instead of float32 [1, 3, H, W]`,
+    );
   }
   /** @type {import('./types.js').Size} */
   const inputSize = [width, height];
@@ -121,7 +125,8 @@ async function runDetector({ session, inputSize, input: name, output }, input) {
     throw new Error(`it is no YOLOX network: it gives ${JSON.stringify(dims)} instead of [1, ${cells}, 5 + classes]`);
   }
   for (let at = 0; at < data.length; at += dims[2]) {
-    if (!(data[at + 4] >= 0 && data[at + 4] <= 1)) throw new Error('it is no YOLOX network: its scores are not in [0, 1]');
+    if (!(data[at + 4] >= 0 && data[at + 4] <= 1))
+      throw new Error('it is no YOLOX network: its scores are not in [0, 1]');
   }
   return { data, columns: dims[2] };
 }
@@ -145,7 +150,11 @@ async function estimate({ bitmap, boxes, threshold, refine, kept }) {
   const beforeDetection = performance.now();
   const found = boxes ?? (await detect(picture, threshold));
   const detected = performance.now();
-  let people = await posesOf(picture, found.filter((one) => isInside(one.box, size)), kept && !refine);
+  let people = await posesOf(
+    picture,
+    found.filter((one) => isInside(one.box, size)),
+    kept && !refine,
+  );
   if (refine) {
     const again = people.map((person) => ({ box: boxOfPose(person, size), score: person.detection }));
     people = await posesOf(picture, again, kept);
@@ -212,7 +221,16 @@ async function posesOfBatch(picture, found, withKept) {
     const scores = calibrate(rawScores, network.calibration);
     const score = detection * (scores.reduce((sum, value) => sum + value, 0) / keypoints);
     const person = { box, detection, score, id: null, keypoints: toPicture(points, crops[i]), scores, rawScores };
-    return withKept ? { ...person, kept: keptPatches(network, choices.map((name) => outputs[name]), i) } : person;
+    return withKept
+      ? {
+          ...person,
+          kept: keptPatches(
+            network,
+            choices.map((name) => outputs[name]),
+            i,
+          ),
+        }
+      : person;
   });
 }
 

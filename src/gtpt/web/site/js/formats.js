@@ -4,7 +4,7 @@
  * @typedef {object} Frame
  * @property {number} frame  from 0
  * @property {number} time  seconds
- * @property {string} name  of the film or photo
+ * @property {string} name  of the video or photo
  * @property {import('./types.js').Poses} poses
  */
 
@@ -30,7 +30,9 @@ export function toCsv(frames, skeleton) {
       return skeleton.keypoints.map((joint, k) =>
         [
           ...[frame, time, cell(name), number, person.id ?? -1, cell(joint)],
-          ...[person.keypoints[2 * k], person.keypoints[2 * k + 1], person.scores[k], person.rawScores[k]].map(shortest),
+          ...[person.keypoints[2 * k], person.keypoints[2 * k + 1], person.scores[k], person.rawScores[k]].map(
+            shortest,
+          ),
           ...[shortest(person.score), ...box],
         ].join(','),
       );

@@ -43,7 +43,8 @@ export function cutOut(picture, crop, [width, height], out) {
       const [left, right] = [4 * columns.low[column], 4 * columns.high[column]];
       for (let c = 0; c < 3; c++) {
         const above = data[top + left + c] * columns.first[column] + data[top + right + c] * columns.second[column];
-        const below = data[bottom + left + c] * columns.first[column] + data[bottom + right + c] * columns.second[column];
+        const below =
+          data[bottom + left + c] * columns.first[column] + data[bottom + right + c] * columns.second[column];
         out[o++] = above * rows.first[row] + below * rows.second[row] + 0.5;
       }
     }

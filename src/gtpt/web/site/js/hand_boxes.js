@@ -93,7 +93,9 @@ export class HandBoxes {
 
   /** @param {KeyboardEvent} event @param {number} index */
   #key(event, index) {
-    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [0, 0];
+    const [dx, dy] = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key] ?? [
+      0, 0,
+    ];
     if (event.key === 'Delete' || event.key === 'Backspace') {
       this.#boxes.splice(index, 1);
       this.#render(Math.min(index, this.#boxes.length - 1));

@@ -1,4 +1,4 @@
-/** Photos, films and the camera: from what the user gives to pictures that can be drawn. */
+/** Photos, videos and the camera: from what the user gives to pictures that can be drawn. */
 
 const MOST_PIXELS = 2 ** 24; // of a picture to work on; phones give canvases no more
 const FIRST_FRAMES = 8; // of which the shortest distance is the length of a frame
@@ -22,7 +22,9 @@ export async function openPhoto(file) {
     // colours as stored, like the Python package, so that the numbers are the same
     picture = await createImageBitmap(file, { imageOrientation: 'from-image', colorSpaceConversion: 'none' });
   } catch {
-    throw new Error(file.size ? 'it is cut off, damaged or too large, or no picture that this browser knows' : 'it is empty');
+    throw new Error(
+      file.size ? 'it is cut off, damaged or too large, or no picture that this browser knows' : 'it is empty',
+    );
   }
   /** @type {import('./types.js').Size} */
   const size = [picture.width, picture.height];
@@ -57,7 +59,7 @@ export function scalePoses(poses, size) {
  * @param {Blob} file
  * @throws {Error} if the browser cannot play it
  */
-export async function openFilm(video, file) {
+export async function openVideo(video, file) {
   closeVideo(video);
   video.src = URL.createObjectURL(file);
   await new Promise((resolve, reject) => {
@@ -94,7 +96,7 @@ const CAMERA_TROUBLE = {
   AbortError: 'it stopped answering',
 };
 
-/** @param {HTMLVideoElement} video  lets go of a film or the camera */
+/** @param {HTMLVideoElement} video  lets go of a video or the camera */
 export function closeVideo(video) {
   video.pause();
   if (video.srcObject instanceof MediaStream) for (const track of video.srcObject.getTracks()) track.stop();
@@ -108,7 +110,7 @@ export function closeVideo(video) {
 /**
  * @param {HTMLVideoElement} video
  * @param {number} [patience]  milliseconds
- * @returns {Promise<number | null>}  seconds into the film of the frame that is now shown; null if none came
+ * @returns {Promise<number | null>}  seconds into the video of the frame that is now shown; null if none came
  */
 export function nextFrame(video, patience = PATIENCE) {
   return new Promise((resolve) => {
@@ -126,7 +128,7 @@ export function nextFrame(video, patience = PATIENCE) {
 }
 
 /**
- * Stop at a moment of a film.
+ * Stop at a moment of a video.
  *
  * @param {HTMLVideoElement} video
  * @param {number} time  seconds
@@ -141,7 +143,7 @@ export async function seek(video, time) {
 }
 
 /**
- * @param {HTMLVideoElement} video  of a film, which is played for a moment, slowly and without sound
+ * @param {HTMLVideoElement} video  of a video, which is played for a moment, slowly and without sound
  * @returns {Promise<number>}  seconds
  */
 export async function frameDuration(video) {
@@ -162,7 +164,7 @@ export async function frameDuration(video) {
 }
 
 /**
- * All frames of a film, one after the other, each shown by the video as long as the caller works on it.
+ * All frames of a video, one after the other, each shown by the video as long as the caller works on it.
  *
  * @param {HTMLVideoElement} video
  * @param {AbortSignal} signal
@@ -171,7 +173,7 @@ export async function frameDuration(video) {
 export async function* everyFrame(video, signal) {
   const duration = await frameDuration(video);
   let last = -1;
-  for (let middle = duration / 2; middle < video.duration && !signal.aborted; ) {
+  for (let middle = duration / 2; middle < video.duration && !signal.aborted;) {
     const time = await seek(video, middle);
     if (time > last) {
       yield time;

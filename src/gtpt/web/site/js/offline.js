@@ -11,7 +11,9 @@ const PATIENCE = 15_000; // milliseconds
  */
 export async function prepareOffline() {
   if (!('serviceWorker' in navigator)) {
-    const cause = self.isSecureContext ? 'this browser has no service workers' : 'the address is neither https nor localhost';
+    const cause = self.isSecureContext
+      ? 'this browser has no service workers'
+      : 'the address is neither https nor localhost';
     return `Offline use${self.crossOriginIsolated ? ' is' : ' and threads are'} off: ${cause}.`;
   }
   try {

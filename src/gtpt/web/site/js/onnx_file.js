@@ -105,7 +105,10 @@ function first(bytes, number) {
 
 /** @param {number} number @param {Uint8Array} content @returns {Uint8Array} a length-delimited field */
 function message(number, content) {
-  return concat([Uint8Array.from([...varintBytes(number * 8 + LENGTH_DELIMITED), ...varintBytes(content.length)]), content]);
+  return concat([
+    Uint8Array.from([...varintBytes(number * 8 + LENGTH_DELIMITED), ...varintBytes(content.length)]),
+    content,
+  ]);
 }
 
 /** @param {number} value @returns {number[]} */

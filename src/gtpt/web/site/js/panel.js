@@ -100,7 +100,7 @@ export class Panel {
     const hints = {
       detector: '',
       whole: 'One person, who fills the picture.',
-      hand: 'Draw a box around each person. In films they are followed from there.',
+      hand: 'Draw a box around each person. In videos they are followed from there.',
     };
     const missing = wanted === 'detector' && !hasDetector;
     byId('find-hint', HTMLElement).textContent = missing
@@ -135,7 +135,8 @@ export class Panel {
 
   /** @param {string} name  of the picture that is done */
   announce(name) {
-    byId('summary', HTMLElement).textContent = `${name}: ${this.summary}, ${this.#milliseconds.toFixed(0)} milliseconds`;
+    byId('summary', HTMLElement).textContent =
+      `${name}: ${this.summary}, ${this.#milliseconds.toFixed(0)} milliseconds`;
   }
 
   /** @param {import('./types.js').Person[]} people  rows are reused, so that the keyboard's place stays in live pictures */
@@ -177,9 +178,10 @@ export class Panel {
     const sheet = byId('pruning-sheet', HTMLElement);
     if (!byId('pruning', HTMLDetailsElement).open) return;
     hint.hidden = Boolean(person?.kept);
-    hint.textContent = this.#facts && !this.#facts.showsPruning
-      ? 'This network does not tell which patches it kept.'
-      : 'Open a picture with somebody in it.';
+    hint.textContent =
+      this.#facts && !this.#facts.showsPruning
+        ? 'This network does not tell which patches it kept.'
+        : 'Open a picture with somebody in it.';
     if (!person?.kept || !picture || !poses || !this.#facts) return sheet.replaceChildren();
     const { network } = this.#facts;
     const [width, height] = network.inputSize.map((side) => side * VIEW);
@@ -208,10 +210,11 @@ export class Panel {
 
   /** @param {{kind: string, session?: import('./session.js').Session}} opened @param {import('./types.js').Poses | null} poses */
   showSaving({ kind, session }, poses) {
-    for (const id of ['save-json', 'save-csv', 'save-picture']) byId(id, HTMLButtonElement).disabled = !poses || kind === 'none';
+    for (const id of ['save-json', 'save-csv', 'save-picture'])
+      byId(id, HTMLButtonElement).disabled = !poses || kind === 'none';
     const count = session?.length ?? 0;
     const frames = `${count} ${count === 1 ? 'frame' : 'frames'}`;
-    const more = kind === 'film' ? '; “Every frame” looks at all of them' : '';
+    const more = kind === 'video' ? '; “Every frame” looks at all of them' : '';
     const text = session?.complete ? `All ${frames}.` : `${frames} looked at so far${more}.`;
     byId('save-hint', HTMLElement).textContent = session && kind !== 'none' ? text : '';
   }

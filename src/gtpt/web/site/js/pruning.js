@@ -10,7 +10,8 @@ export function choiceCount(stages) {
 }
 
 /**
- * A choice counts within what the stage before left over; here all become numbers of patches in the grid.
+ * A choice counts within what the stage before left over, in the order that it gave; here all become numbers of patches in the
+ * grid.
  *
  * @param {import('./types.js').Network} network
  * @param {Choice[]} choices  in the order of the graph
@@ -24,8 +25,7 @@ export function keptPatches(network, choices, person) {
   return network.stages.map((stage) => {
     const pick = (/** @type {number[]} */ before) => {
       const { data, dims } = choices[next++];
-      const chosen = Array.from({ length: dims[1] }, (_, i) => before[Number(data[person * dims[1] + i])]);
-      return chosen.sort((a, b) => a - b);
+      return Array.from({ length: dims[1] }, (_, i) => before[Number(data[person * dims[1] + i])]);
     };
     if (stage.groups.length) {
       if (groups.length === 1) groups = network.skeleton.groups.map(() => groups[0]);
@@ -33,7 +33,7 @@ export function keptPatches(network, choices, person) {
     } else {
       groups = groups.map(pick);
     }
-    return { stage: stage.name, groups };
+    return { stage: stage.name, groups: groups.map((kept) => [...kept].sort((a, b) => a - b)) };
   });
 }
 

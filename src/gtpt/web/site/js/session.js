@@ -1,4 +1,4 @@
-/** One film or camera while it runs: ids, smoothing, where to look next, and all that was found. */
+/** One video or camera while it runs: ids, smoothing, where to look next, and all that was found. */
 import { boxOfPose } from './geometry.js';
 import { Smoother } from './smoother.js';
 import { Tracker } from './tracker.js';
@@ -21,7 +21,7 @@ export class Session {
   #smoother = new Smoother();
   #sinceDetection = 0; // frames
   #detectedAt = -Infinity; // seconds
-  /** Whether every frame of the film is in it. */
+  /** Whether every frame of the video is in it. */
   complete = false;
 
   /** @param {import('./types.js').Skeleton} skeleton */

@@ -12,6 +12,7 @@ const [NEW, FAMILIAR] = [0.7, 3]; // share for who was seen once, and how often 
 const FADING_PER_S = 0.3; // share of the similarity: who is here goes before who was
 const MIN_SIMILARITY = 0.15;
 const MIN_SIGMA = 0.06;
+const [ABSENCE, LONGEST_ABSENCE] = [3, 3]; // frames, and seconds, for which slow devices remember who is away
 const VELOCITY_MEMORY = 0.2; // seconds over which velocity is averaged
 
 /**
@@ -31,11 +32,12 @@ export class Tracker {
   #nextId;
   #sigmas;
   #memory;
+  #time = -Infinity; // seconds
 
   /**
    * @param {import('./types.js').Skeleton} skeleton
-   * @param {{memory?: number, firstId?: number}} [options]  seconds after which somebody who is away is forgotten; the first
-   *     id to give
+   * @param {{memory?: number, firstId?: number}} [options]  seconds after which somebody who is away is forgotten, or
+   *     more where frames are far apart; the first id to give
    */
   constructor(skeleton, { memory = 1, firstId = 1 } = {}) {
     this.#sigmas = skeleton.sigmas.map((sigma) => Math.max(sigma, MIN_SIGMA));
@@ -54,7 +56,9 @@ export class Tracker {
    * @returns {import('./types.js').Person[]}  the same, in the same order, with ids
    */
   update(people, time) {
-    const tracks = this.#tracks.filter((track) => time - track.seen < this.#memory);
+    const memory = Math.max(this.#memory, Math.min(ABSENCE * (time - this.#time), LONGEST_ABSENCE));
+    this.#time = time;
+    const tracks = this.#tracks.filter((track) => time - track.seen < memory);
     const found = people
       .map((person, index) => ({ index, track: observe(person, time) }))
       .sort((a, b) => compare(a.track.box, b.track.box)); // ties are settled alike whatever the order of the people
