@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -27,7 +28,7 @@ FLAGS = (  # its sandbox needs rights that containers lack, and a test calls nob
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio"),
 )
-PATIENCE = 300  # seconds, on a busy machine
+PATIENCE = 180  # seconds, on a busy machine
 SHIFT, FRAMES, FPS = 8, 12, 10  # of the video: pixels per frame
 
 
@@ -172,7 +173,8 @@ class Page:
 
     def wait_until(self, condition: str) -> None:
         """Playwright's own waiting evaluates text in the page, which the page's policy forbids."""
-        for _ in range(PATIENCE * 20):
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
             if self.tab.evaluate(condition):
                 return
             self.tab.wait_for_timeout(50)

@@ -12,25 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gtpt.cli import main
 from gtpt.web import runtime, write_web
 from gtpt.weights.registry import BUNDLED
 
 POSE = BUNDLED / "gtpt_t_coco17.onnx"
-
-
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A runtime of a few bytes, as a folder, with its digests."""
-    folder = tmp_path / "runtime"
-    folder.mkdir()
-    digests = {}
-    for name in runtime.FILES:
-        content = f"// {name}".encode()
-        (folder / name).write_bytes(content)
-        digests[name] = hashlib.sha256(content).hexdigest()
-    monkeypatch.setattr(runtime, "FILES", digests)
-    return folder
 
 
 def pack(folder: Path, path: Path) -> Path:
@@ -43,8 +28,8 @@ def pack(folder: Path, path: Path) -> Path:
     return path
 
 
-def test_folder_is_complete_and_names_its_content(small: Path, tmp_path: Path) -> None:
-    written = write_web(tmp_path / "site", detector=None, runtime=small)
+def test_folder_is_complete_and_names_its_content(small_runtime: Path, tmp_path: Path) -> None:
+    written = write_web(tmp_path / "site", detector=None, runtime=small_runtime)
     site = json.loads((tmp_path / "site" / "site.json").read_text())
     assert site["pose"] == {"file": "models/gtpt_t_coco17.onnx", "name": "gtpt-t-coco17"} and site["detector"] is None
     assert (tmp_path / "site" / site["pose"]["file"]).read_bytes() == POSE.read_bytes()
@@ -57,11 +42,11 @@ def test_folder_is_complete_and_names_its_content(small: Path, tmp_path: Path) -
     assert "Cross-Origin-Embedder-Policy: require-corp" in (tmp_path / "site" / "_headers").read_text()
 
 
-def test_service_worker_keeps_all_but_the_runtime_and_changes_with_the_content(small: Path, tmp_path: Path) -> None:
+def test_service_worker_keeps_all_but_the_runtime_and_changes_with_the_content(small_runtime: Path, tmp_path: Path) -> None:
     workers = []
     for i in range(2):
-        (small / "extra.txt").write_text(str(i))  # not of the runtime: changes nothing
-        write_web(tmp_path / "site", detector=None, runtime=small)
+        (small_runtime / "extra.txt").write_text(str(i))  # not of the runtime: changes nothing
+        write_web(tmp_path / "site", detector=None, runtime=small_runtime)
         workers.append((tmp_path / "site" / "sw.js").read_text())
     assert workers[0] == workers[1] and "__" not in workers[0]
     kept = json.loads(workers[0].partition("JSON.parse('")[2].partition("')")[0])
@@ -69,27 +54,27 @@ def test_service_worker_keeps_all_but_the_runtime_and_changes_with_the_content(s
     assert set(kept) == {f for f in files if not f.startswith("runtime/")} - {"sw.js", "NOTICE.txt", "_headers"}
     other = tmp_path / "other.onnx"
     shutil.copy(POSE, other)
-    write_web(tmp_path / "site", weights=other, detector=None, runtime=small)
+    write_web(tmp_path / "site", weights=other, detector=None, runtime=small_runtime)
     assert (tmp_path / "site" / "sw.js").read_text() != workers[0]
 
 
 @pytest.mark.parametrize("name", ["", "dist", "package/dist"])
-def test_runtime_comes_from_a_folder_or_an_archive(small: Path, tmp_path: Path, name: str) -> None:
-    expected = {file.name: file.read_bytes() for file in small.iterdir()}
+def test_runtime_comes_from_a_folder_or_an_archive(small_runtime: Path, tmp_path: Path, name: str) -> None:
+    expected = {file.name: file.read_bytes() for file in small_runtime.iterdir()}
     place = tmp_path / "unpacked" / name
-    shutil.copytree(small, place)
+    shutil.copytree(small_runtime, place)
     assert dict(runtime.read_runtime(tmp_path / "unpacked")) == expected
-    assert dict(runtime.read_runtime(pack(small, tmp_path / "a.tgz"))) == expected
+    assert dict(runtime.read_runtime(pack(small_runtime, tmp_path / "a.tgz"))) == expected
 
 
-def test_other_runtime_is_refused(small: Path, tmp_path: Path) -> None:
+def test_other_runtime_is_refused(small_runtime: Path, tmp_path: Path) -> None:
     name = "ort.wasm.min.mjs"
-    (small / name).write_text("another version")
+    (small_runtime / name).write_text("another version")
     with pytest.raises(ValueError, match=rf"{name} has the sha256 .* needs that of onnxruntime-web {runtime.VERSION}"):
-        write_web(tmp_path / "site", detector=None, runtime=small)
-    (small / name).unlink()
+        write_web(tmp_path / "site", detector=None, runtime=small_runtime)
+    (small_runtime / name).unlink()
     with pytest.raises(ValueError, match=rf"lacks \['{name}'\].*npm pack"):
-        write_web(tmp_path / "site", detector=None, runtime=pack(small, tmp_path / "a.tgz"))
+        write_web(tmp_path / "site", detector=None, runtime=pack(small_runtime, tmp_path / "a.tgz"))
     (tmp_path / "b.tgz").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"b.tgz is no archive"):
         write_web(tmp_path / "site", detector=None, runtime=tmp_path / "b.tgz")
@@ -97,27 +82,29 @@ def test_other_runtime_is_refused(small: Path, tmp_path: Path) -> None:
         write_web(tmp_path / "site", detector=None, runtime=tmp_path / "nowhere")
 
 
-def test_other_folders_are_left_alone(small: Path, tmp_path: Path) -> None:
+def test_other_folders_are_left_alone(small_runtime: Path, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "index.html").write_text("mine")
     with pytest.raises(ValueError, match="home holds other files"):
-        write_web(tmp_path / "home", detector=None, runtime=small)
+        write_web(tmp_path / "home", detector=None, runtime=small_runtime)
     assert [p.name for p in (tmp_path / "home").iterdir()] == ["index.html"]
     with pytest.raises(ValueError, match="is a file; give a folder"):
-        write_web(tmp_path / "home" / "index.html", detector=None, runtime=small)
+        write_web(tmp_path / "home" / "index.html", detector=None, runtime=small_runtime)
 
 
-def test_networks_that_the_page_cannot_run_are_refused_first(small: Path, tmp_path: Path) -> None:
+def test_networks_that_the_page_cannot_run_are_refused_first(small_runtime: Path, tmp_path: Path) -> None:
     (tmp_path / "other.onnx").write_bytes(b"no network")
     with pytest.raises(ValueError, match=r"other.onnx"):
-        write_web(tmp_path / "site", weights=tmp_path / "other.onnx", detector=None, runtime=small)
+        write_web(tmp_path / "site", weights=tmp_path / "other.onnx", detector=None, runtime=small_runtime)
     with pytest.raises(ValueError, match="no YOLOX network"):
-        write_web(tmp_path / "site", detector=POSE, runtime=small)
+        write_web(tmp_path / "site", detector=POSE, runtime=small_runtime)
     assert not (tmp_path / "site").exists()
 
 
-def test_npm_brings_the_pinned_archive_or_https_does(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed = pack(small, tmp_path / "packed.tgz").read_bytes()
+def test_npm_brings_the_pinned_archive_or_https_does(
+    small_runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = pack(small_runtime, tmp_path / "packed.tgz").read_bytes()
     archive = runtime.ARCHIVE.model_copy(update={"sha256": hashlib.sha256(packed).hexdigest(), "bytes": len(packed)})
     monkeypatch.setattr(runtime, "ARCHIVE", archive)
     monkeypatch.setenv("GTPT_CACHE", str(tmp_path / "cache"))
@@ -146,17 +133,6 @@ def test_npm_brings_the_pinned_archive_or_https_does(small: Path, tmp_path: Path
     monkeypatch.setenv("GTPT_OFFLINE", "1")
     with pytest.raises(FileNotFoundError, match=r"GTPT_OFFLINE is set.*onnxruntime-web"):
         dict(runtime.read_runtime())
-
-
-def test_command_line(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as done:
-        main(["web", str(tmp_path / "site"), "--detector", "none", "--runtime", str(small)])
-    assert done.value.code == 0
-    assert "gtpt-t-coco17, no detector" in capsys.readouterr().out
-    assert (tmp_path / "site" / "index.html").is_file()
-    with pytest.raises(SystemExit) as done:
-        main(["web", str(tmp_path), "--detector", "none", "--runtime", str(small)])
-    assert done.value.code == 1 and "holds other files" in capsys.readouterr().err
 
 
 def test_types_of_the_modules(tmp_path: Path) -> None:
