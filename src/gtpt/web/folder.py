@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
-import gtpt
 from gtpt.detect import DEFAULT_DETECTOR, YoloxDetector
 from gtpt.engines import open_engine
 from gtpt.estimator import DEFAULT_WEIGHTS
@@ -24,7 +24,7 @@ HEADERS = {  # isolate the page, which threads of WebAssembly need
 }
 NOTICE = f"""What this folder holds, and under which licences:
 
-index.html, js/, style.css, icon.svg   gtpt {gtpt.__version__}, Apache-2.0
+index.html, js/, style.css, icon.svg   gtpt {version("gtpt")}, Apache-2.0
 runtime/                               {NAME} {VERSION}, MIT, Copyright (c) Microsoft Corporation
 models/                                the weights; for registered ones:
 """
@@ -81,7 +81,7 @@ def write_web(
     entries = {role: f"models/{path.name}" for role, path in models.items()}
     names = {"pose": str(weights), "detector": str(detector)}
     shown = {role: {"file": entries[role], "name": Path(names[role]).name} for role in models}
-    site = {"gtpt": gtpt.__version__, "runtime": "runtime/", NAME: VERSION, "detector": None, **shown}
+    site = {"gtpt": version("gtpt"), "runtime": "runtime/", NAME: VERSION, "detector": None, **shown}
     written = _Writer(folder)
     written.add(INDEX, json.dumps(site, indent=1).encode())  # first: a folder that was not finished is still ours
     for name, content in brought.items():
