@@ -136,7 +136,7 @@ def test_unknown_skeleton_names_the_known_ones(tmp_path):
     assert set(SKELETONS.values()) <= set(builtin_skeletons())
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [unclosed")
-    with pytest.raises(ValueError, match=r"broken\.yaml: not a YAML file"):
+    with pytest.raises(ValueError, match=r"broken\.yaml is not YAML"):
         load_skeleton(broken)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from gtpt.core.errors import InputError
 
 EXPECTED = {  # pydantic's error types in words that name what is allowed
     "string_type": "must be a name; a word such as yes or 1.5 needs quotes in YAML",
@@ -16,6 +19,8 @@ EXPECTED = {  # pydantic's error types in words that name what is allowed
     "float_parsing": "must be a number, the OKS sigma",
     "extra_forbidden": "is no key here; allowed: 'keypoints', 'parts'",
 }
+
+SHOWN = 10  # problems in one message
 
 
 def _as_name(value: Any) -> Any:
@@ -44,7 +49,7 @@ def _with_sigmas(value: Any) -> Any:
     names = [_as_name(name) for name in value]
     if odd := [name for name in names if not isinstance(name, str)]:
         raise ValueError(f"must be names, {odd[0]!r} {EXPECTED['string_type'].partition('; ')[2]}")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise ValueError(f"keypoint names must be unique, twice: {twice}")
     return dict.fromkeys(names, DEFAULT_SIGMA)
 
@@ -78,16 +83,20 @@ class SkeletonForm(_Strict):
 def read_form(data: Any, source: str) -> SkeletonForm:
     """The content of a skeleton file; ValueError names the file, the key, the value and what is allowed."""
     if not isinstance(data, Mapping):
-        raise ValueError(f"{source}: a skeleton must be a mapping with 'name' and 'keypoints', got {type(data).__name__}")
+        raise InputError(f"{source}: a skeleton must be a mapping with 'name' and 'keypoints', got {type(data).__name__}")
     allowed = set(SkeletonForm.model_fields)
     if unknown := sorted(map(str, set(data) - allowed)):
-        raise ValueError(f"{source}: unknown keys {unknown}; allowed: {sorted(allowed)}")
+        raise InputError(f"{source}: unknown keys {unknown}; allowed: {sorted(allowed)}")
     if missing := sorted({"name", "keypoints"} - set(data)):
-        raise ValueError(f"{source}: missing keys {missing}")
+        raise InputError(f"{source}: missing keys {missing}")
     try:
         return SkeletonForm.model_validate(dict(data))
     except ValidationError as error:
-        raise ValueError("\n".join(f"{source}: {_explain(problem)}" for problem in error.errors())) from None
+        problems = error.errors()
+        shown = [f"{source}: {_explain(problem)}" for problem in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            shown.append(f"{source}: and {len(problems) - SHOWN} more")
+        raise InputError("\n".join(shown)) from None
 
 
 def _explain(problem: Any) -> str:

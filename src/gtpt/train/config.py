@@ -6,15 +6,18 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from gtpt.core.errors import InputError
 from gtpt.core.simcc import SIGMA
+from gtpt.core.text import parse_yaml, read_yaml
 from gtpt.data.augment import AugmentConfig
+
+Count = Annotated[int, Field(lt=2**31)]  # YAML has numbers of any length
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(_Strict):
@@ -30,7 +33,7 @@ class ModelConfig(_Strict):
 
     name: Literal["gtpt-t", "gtpt-s", "gtpt-b"] = "gtpt-t"
     skeleton: str = "coco17"
-    input_size: tuple[int, int] = (192, 256)
+    input_size: tuple[Count, Count] = (192, 256)
     simcc_split: float = Field(default=2.0, gt=0)
     keep_rates: tuple[float, float, float, float] | None = None
 
@@ -66,7 +69,7 @@ class DataConfig(_Strict):
     val: Source | None = None
     boxes: Path | None = None
     cache: bool = False
-    workers: int = Field(default=2, ge=0)
+    workers: Count = Field(default=2, ge=0)
     augment: AugmentConfig = AugmentConfig()
 
 
@@ -107,8 +110,8 @@ class TrainConfig(_Strict):
         log_every: steps between log lines.
     """
 
-    epochs: int = Field(default=300, ge=1)
-    batch_size: int = Field(default=64, ge=2)
+    epochs: Count = Field(default=300, ge=1)
+    batch_size: Count = Field(default=64, ge=2)
     passes: Literal["both", "pruned", "entire"] = "both"
     convolutions: Literal["official", "kaiming"] = "official"
     guidance: float = Field(default=0.0, ge=0)
@@ -120,17 +123,17 @@ class TrainConfig(_Strict):
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=0.0, ge=0)
     schedule: Literal["steps", "cosine"] = "steps"
-    milestones: tuple[int, ...] = (200, 260)
-    warmup_steps: int = Field(default=0, ge=0)
+    milestones: tuple[Count, ...] = (200, 260)
+    warmup_steps: Count = Field(default=0, ge=0)
     ema: Literal["official"] | Annotated[float, Field(gt=0, lt=1)] = "official"
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(_as_text)] = "32"
     init: Path | None = None
-    seed: int = Field(default=42, ge=0)
+    seed: int = Field(default=42, ge=0, lt=2**32)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = Field(default=1, ge=1)
-    validate_every: int = Field(default=5, ge=0)
-    checkpoint_every: int = Field(default=1000, ge=1)
-    log_every: int = Field(default=50, ge=1)
+    devices: Count = Field(default=1, ge=1)
+    validate_every: Count = Field(default=5, ge=0)
+    checkpoint_every: Count = Field(default=1000, ge=1)
+    log_every: Count = Field(default=50, ge=1)
 
 
 class Experiment(_Strict):
@@ -152,34 +155,28 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no configuration at {path}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    data = read_yaml(path) or {}
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")
+        raise InputError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")
     data = {"out": f"runs/{path.stem}", **{key: value for key, value in data.items() if value is not None}}
     for override in overrides or ():
         _apply(data, override)
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:
-        raise ValueError(_explain(error, path)) from None
+        raise InputError(_explain(error, path)) from None
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ValueError(f"override {override!r} must look like train.lr=0.001")
+        raise InputError(f"override {override!r} must look like train.lr=0.001")
     *parents, leaf = key.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise ValueError(f"override {override!r}: {parent!r} is no section")
-    try:
-        data[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ValueError(f"override {override!r}: the value is not YAML: {error}") from error
+            raise InputError(f"override {override!r}: {parent!r} is no section")
+    data[leaf] = parse_yaml(value, f"override {override!r}: the value")
 
 
 def _explain(error: ValidationError, path: Path) -> str:
@@ -192,7 +189,7 @@ def _explain(error: ValidationError, path: Path) -> str:
             hint = f"did you mean {near[0]!r}? " if near else ""
             lines.append(f"  unknown key {where!r}: {hint}known here: {', '.join(known)}")
         else:
-            lines.append(f"  {where}: {problem['msg']}, got {problem['input']!r}")
+            lines.append(f"  {where}: {problem['msg']}, got {problem['input']!r:.60}")
     return "\n".join(lines)
 
 

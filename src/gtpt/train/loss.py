@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+FAR = 1e4  # cells; beyond it one place is as far as another
+
 
 class LossParts(NamedTuple):
     """Scalars; `total` is what is minimised."""
@@ -89,7 +91,8 @@ def pointing_loss(
     rows, columns = grid
     centers = torch.stack([ids % columns, ids // columns], dim=-1) + 0.5  # (B, N, 2) in cells
     scale = joints.new_tensor([columns / input_size[0], rows / input_size[1]])
-    distance = (centers[:, None] - (joints * scale)[:, :, None]).square().sum(-1)  # (B, K, N)
+    cells = (joints * scale).clamp(-FAR, FAR)  # an unlabelled joint may be anywhere, and infinity would spoil the sum
+    distance = (centers[:, None] - cells[:, :, None]).square().sum(-1)  # (B, K, N)
     target = (distance * -1.0).softmax(dim=-1).float()  # a Gaussian of 0.7 cells
     weight = weight * (distance.amin(dim=-1) < 2)
     per_joint = -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1)

@@ -226,11 +226,13 @@ class CheckpointKeeper(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         if trainer.global_step % self.experiment.train.checkpoint_every == 0 and not trainer.is_last_batch:
+            module.require_sound_weights()
             self._save(trainer)  # after the last one `on_train_epoch_end` validates first
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         every, epoch = self.experiment.train.validate_every, trainer.current_epoch
         due = every and ((epoch + 1) % every == 0 or epoch + 1 == self.experiment.train.epochs)
+        module.require_sound_weights()
         if (val := self.experiment.data.val) and due and trainer.is_global_zero:
             self._validate(trainer, module, val)
         trainer.strategy.barrier()
