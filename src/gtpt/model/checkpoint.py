@@ -55,9 +55,8 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
     header = {"config": model.config.to_dict(), "skeleton": model.skeleton.to_dict(), **(extra or {})}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     require_finite(tensors, "this network")
-    text = json.dumps(header)
-    metadata = {HEADER: text, DIGEST: _digest(text, tensors)}
-    replace_atomically(Path(path), lambda tmp: save_file(tensors, tmp, metadata=metadata))
+    text = json.dumps({**header, DIGEST: _digest(header, tensors)})  # one entry: safetensors writes several in any order
+    replace_atomically(Path(path), lambda tmp: save_file(tensors, tmp, metadata={HEADER: text}))
 
 
 def load(path: str | Path) -> GTPT:
@@ -71,11 +70,11 @@ def load(path: str | Path) -> GTPT:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    metadata = _read_metadata(path)
-    config, skeleton = parse_header(decode_header(metadata[HEADER], str(path)), str(path))
+    header = _read_header(path)
+    config, skeleton = parse_header(header, str(path))
     try:
         tensors = load_file(path)
-        if metadata.get(DIGEST, given := _digest(metadata[HEADER], tensors)) != given:
+        if (digest := header.pop(DIGEST, None)) not in (None, _digest(header, tensors)):
             raise WeightsError(f"{path} is not as it was written (its digest differs): copy or download it again")
         with torch.device("meta"):
             expected = {name: value.shape for name, value in GTPT(config, skeleton).state_dict().items()}
@@ -102,9 +101,9 @@ def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
             )
 
 
-def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
     """sha256 of a checkpoint's content, whatever the order in the file."""
-    digest = hashlib.sha256(header.encode())
+    digest = hashlib.sha256(json.dumps(header).encode())
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -114,11 +113,13 @@ def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
 
 def read_header(path: str | Path) -> dict[str, Any]:
     """Configuration, skeleton and extra entries of a checkpoint, without its tensors."""
-    return decode_header(_read_metadata(path)[HEADER], str(path))
+    header = _read_header(path)
+    header.pop(DIGEST, None)
+    return header
 
 
-def _read_metadata(path: str | Path) -> dict[str, str]:
-    """The texts in the header of a safetensors file of ours."""
+def _read_header(path: str | Path) -> dict[str, Any]:
+    """The header with the digest of everything else, which files of older versions lack."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -134,7 +135,7 @@ def _read_metadata(path: str | Path) -> dict[str, str]:
         ) from error
     if HEADER not in metadata:
         raise ValueError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
-    return dict(metadata)
+    return decode_header(metadata[HEADER], str(path))
 
 
 def extra_metadata(path: str | Path) -> dict[str, Any]:

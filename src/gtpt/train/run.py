@@ -27,6 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gtpt.core.errors import WeightsError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
@@ -35,7 +36,7 @@ from gtpt.data.teacher import TeacherMaps, load_teacher
 from gtpt.evaluate.calibration import fit_isotonic, judge
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.run import Estimates, evaluate_network, evaluation_set
-from gtpt.model.checkpoint import build, replace_atomically, save
+from gtpt.model.checkpoint import build, replace_atomically, require_finite, save
 from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
 from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig, load_experiment
@@ -190,13 +191,40 @@ class AtomicCheckpoints(TorchCheckpointIO):
         replace_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Never runs code from the file, which Lightning would."""
+        """Never runs code from the file, which Lightning would.
+
+        Raises:
+            WeightsError: a file that was not written whole, or that is no checkpoint of a run; says how to go on.
+        """
+        path = Path(path)
         try:
-            return read_pickle(path)
+            checkpoint = read_pickle(path)
+            _require_checkpoint(checkpoint)
         except ValueError as error:
-            raise ValueError(
-                f"{error} Without it the run begins anew; train.init={Path(path).with_name(BEST)} keeps what it learnt."
-            ) from error
+            best = next((f for name in (BEST, FINAL) if (f := path.with_name(name)).is_file()), None)
+            keeps = f" and give train.init={best}, which keeps what it learnt" if best else ""
+            raise WeightsError(f"cannot resume from {path}: {error} To begin anew, move the file away{keeps}.") from error
+        return checkpoint
+
+
+def _require_checkpoint(content: Any) -> None:
+    """ValueError unless this is what Lightning and this module wrote, with weights that are finite."""
+    kinds = {
+        "state_dict": dict,
+        "optimizer_states": list,
+        "global_step": int,
+        "epoch": int,
+        "loops": dict,
+        "callbacks": dict,
+    }
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in kinds.items()):
+        raise WeightsError(f"it is no checkpoint of a training run, which has the entries {', '.join(kinds)}.")
+    optimizers = content["optimizer_states"]
+    if len(optimizers) != 1 or not isinstance(optimizers[0], dict) or not {"state", "param_groups"} <= set(optimizers[0]):
+        raise WeightsError("the state of its optimizer is missing.")
+    if not all(isinstance(value, torch.Tensor) for value in content["state_dict"].values()):
+        raise WeightsError("its state dict holds more than tensors.")
+    require_finite(content["state_dict"], "it")
 
 
 class ProgressBar(TQDMProgressBar):
