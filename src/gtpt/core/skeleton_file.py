@@ -44,13 +44,13 @@ def _with_sigmas(value: Any) -> Any:
 
     if not isinstance(value, (list, tuple)):
         if not isinstance(value, Mapping):
-            raise ValueError("must be a list of names or a mapping of names to sigmas")
+            raise InputError("must be a list of names or a mapping of names to sigmas")
         return value
     names = [_as_name(name) for name in value]
     if odd := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(f"must be names, {odd[0]!r} {EXPECTED['string_type'].partition('; ')[2]}")
+        raise InputError(f"must be names, {odd[0]!r} {EXPECTED['string_type'].partition('; ')[2]}")
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-        raise ValueError(f"keypoint names must be unique, twice: {twice}")
+        raise InputError(f"keypoint names must be unique, twice: {twice}")
     return dict.fromkeys(names, DEFAULT_SIGMA)
 
 

@@ -51,7 +51,7 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
     from safetensors.torch import save_file
 
     if model.skeleton is None:
-        raise ValueError("this network has no skeleton; set model.skeleton before saving it")
+        raise WeightsError("this network has no skeleton; set model.skeleton before saving it")
     header = {"config": model.config.to_dict(), "skeleton": model.skeleton.to_dict(), **(extra or {})}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     require_finite(tensors, "this network")
@@ -74,7 +74,8 @@ def load(path: str | Path) -> GTPT:
     config, skeleton = parse_header(header, str(path))
     try:
         tensors = load_file(path)
-        if (digest := header.pop(DIGEST, None)) not in (None, _digest(header, tensors)):
+        digest = header.pop(DIGEST, None)
+        if digest not in (None, _digest(header, tensors)):
             raise WeightsError(f"{path} is not as it was written (its digest differs): copy or download it again")
         with torch.device("meta"):
             expected = {name: value.shape for name, value in GTPT(config, skeleton).state_dict().items()}
@@ -87,7 +88,7 @@ def load(path: str | Path) -> GTPT:
         model = GTPT(config, skeleton)
         model.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path} does not fit its own header: {error}") from error
+        raise WeightsError(f"{path} does not fit its own header: {error}") from error
     return model.eval()
 
 
@@ -97,7 +98,7 @@ def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise WeightsError(
                 f"{source} has weights that are not finite ({name}): its training diverged or the file is damaged; take an "
-                f"earlier checkpoint"
+                f"earlier checkpoint."
             )
 
 
@@ -129,12 +130,12 @@ def _read_header(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(
+        raise WeightsError(
             f"{path} is not a complete safetensors file ({error}). Authors' *.pth files are read by "
             f"gtpt.model.load_official, or turned into one of ours by `gtpt convert`."
         ) from error
     if HEADER not in metadata:
-        raise ValueError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
+        raise WeightsError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
     return decode_header(metadata[HEADER], str(path))
 
 

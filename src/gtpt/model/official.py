@@ -111,17 +111,14 @@ def read_pickle(path: str | Path) -> Any:
         with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of kinds of tensors that `read_official` refuses
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch advises to load it anyway
-        reason = "holds more than tensors and plain values and was not loaded, since that could run code of a stranger"
-        if not zipfile.is_zipfile(path):
-            reason = (
-                "is no PyTorch checkpoint, or holds more than tensors and plain values, which could run code of a stranger"
-            )
-        raise WeightsError(f"{path} {reason}; re-save its state dict alone with a PyTorch you trust") from error
-    except Exception as error:  # what a damaged pickle raises is anything
-        said = next(iter(str(error).splitlines()), "") or type(error).__name__
+    except pickle.UnpicklingError as error:  # torch advises to load it anyway: what it says stays out of the message
         raise WeightsError(
-            f"{path} is not a complete PyTorch checkpoint: {said:.200}. Download or copy it again."
+            f"{path} was not loaded: it is damaged, or holds more than tensors and plain values, which could run code of a "
+            f"stranger. Copy it again, or re-save its state dict alone with a PyTorch you trust."
+        ) from error
+    except Exception as error:  # a damaged pickle can raise anything, with words about the inside of PyTorch
+        raise WeightsError(
+            f"{path} is not a complete PyTorch checkpoint ({type(error).__name__}): download or copy it again."
         ) from error
 
 
@@ -135,9 +132,9 @@ def _check_archive(path: Path) -> None:
                 raise WeightsError(f"{path} is a compressed archive, which PyTorch does not write: unpack what is in it")
             damaged = archive.testzip()
     except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
-        raise WeightsError(f"{path} is not a complete PyTorch checkpoint: {error}. Download or copy it again.") from error
+        raise WeightsError(f"{path} is not a complete PyTorch checkpoint: {error}: download or copy it again.") from error
     if damaged is not None:
-        raise WeightsError(f"{path} is damaged: {damaged} in it is not as it was written. Download or copy it again.")
+        raise WeightsError(f"{path} is damaged: {damaged} in it is not as it was written: download or copy it again.")
 
 
 def _numpy_scalars() -> list[Any]:

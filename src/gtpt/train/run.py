@@ -27,7 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gtpt.core.errors import WeightsError
+from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
@@ -119,12 +119,12 @@ def training_set(experiment: Experiment) -> CropDataset:
     """All training sources of an experiment as one set of crops."""
     data, skeleton = experiment.data, load_skeleton(experiment.model.skeleton)
     if not data.train:
-        raise ValueError("the experiment names no training data: set data.train to a list of {annotations, images}")
+        raise InputError("the experiment names no training data: set data.train to a list of {annotations, images}")
     parts = [read_coco(s.annotations, skeleton) for s in data.train]
     stores = open_stores([s.images for s in data.train])
     for source, persons, store in zip(data.train, parts, stores, strict=True):
         if not len(persons):
-            raise ValueError(f"no usable person in {source.annotations}; see `gtpt data check`")
+            raise InputError(f"no usable person in {source.annotations}; see `gtpt data check`")
         _check_image(source, persons, store)
     teachers = tuple(
         load_teacher(s.teacher, p, skeleton) if s.teacher else None for s, p in zip(data.train, parts, strict=True)
@@ -147,7 +147,7 @@ def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Pers
     """Persons who also have the keypoints that only the teacher sees; their visibility is how sure it is, below 1."""
     if teacher is None:
         if not source.labels:
-            raise ValueError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
+            raise InputError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
         return persons
     rows = [teacher.row(i) for i in persons.ids]
     visible = persons.visible.copy() if source.labels else np.zeros_like(persons.visible)
@@ -199,32 +199,25 @@ class AtomicCheckpoints(TorchCheckpointIO):
         path = Path(path)
         try:
             checkpoint = read_pickle(path)
-            _require_checkpoint(checkpoint)
+            _require_checkpoint(checkpoint, str(path))
         except ValueError as error:
             best = next((f for name in (BEST, FINAL) if (f := path.with_name(name)).is_file()), None)
             keeps = f" and give train.init={best}, which keeps what it learnt" if best else ""
-            raise WeightsError(f"cannot resume from {path}: {error} To begin anew, move the file away{keeps}.") from error
+            raise WeightsError(f"cannot resume: {error} To begin anew, move it away{keeps}.") from error
         return checkpoint
 
 
-def _require_checkpoint(content: Any) -> None:
+def _require_checkpoint(content: Any, path: str) -> None:
     """ValueError unless this is what Lightning and this module wrote, with weights that are finite."""
-    kinds = {
-        "state_dict": dict,
-        "optimizer_states": list,
-        "global_step": int,
-        "epoch": int,
-        "loops": dict,
-        "callbacks": dict,
-    }
+    kinds = {"global_step": int, "epoch": int, "state_dict": dict, "optimizer_states": list, "loops": dict}
     if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in kinds.items()):
-        raise WeightsError(f"it is no checkpoint of a training run, which has the entries {', '.join(kinds)}.")
+        raise WeightsError(f"{path} is no checkpoint of a training run, which has the entries {', '.join(kinds)}.")
     optimizers = content["optimizer_states"]
     if len(optimizers) != 1 or not isinstance(optimizers[0], dict) or not {"state", "param_groups"} <= set(optimizers[0]):
-        raise WeightsError("the state of its optimizer is missing.")
+        raise WeightsError(f"{path} lacks the state of the optimizer.")
     if not all(isinstance(value, torch.Tensor) for value in content["state_dict"].values()):
-        raise WeightsError("its state dict holds more than tensors.")
-    require_finite(content["state_dict"], "it")
+        raise WeightsError(f"{path} holds more than tensors in its state dict.")
+    require_finite(content["state_dict"], path)
 
 
 class ProgressBar(TQDMProgressBar):
@@ -299,10 +292,10 @@ def _check_devices(config: TrainConfig) -> None:
     """Ask for GPUs that exist."""
     found, wanted = torch.cuda.device_count(), config.devices
     if config.accelerator == "gpu" and not found:
-        raise ValueError("train.accelerator=gpu, but PyTorch sees no GPU; use cpu, or install a CUDA build of torch")
+        raise InputError("train.accelerator=gpu, but PyTorch sees no GPU; use cpu, or install a CUDA build of torch")
     if config.accelerator != "cpu" and found and wanted > found:
         same = config.batch_size * wanted // found
-        raise ValueError(
+        raise InputError(
             f"train.devices={wanted}, but there are {found} GPUs: train.devices={found} train.batch_size={same} makes the "
             f"same steps"
         )
@@ -331,7 +324,7 @@ def _check_same_experiment(experiment: Experiment) -> None:
     try:
         before = load_experiment(path)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{error}\nIt describes the run that {experiment.out} holds: mend it, or set another `out=`"
         ) from error
     for what, old, new in (
@@ -340,7 +333,7 @@ def _check_same_experiment(experiment: Experiment) -> None:
         ("train.dense", _heads(before.train), _heads(experiment.train)),
     ):
         if old != new:
-            raise ValueError(f"{experiment.out} holds a run of another {what} ({old}, now {new}); set another `out=`")
+            raise InputError(f"{experiment.out} holds a run of another {what} ({old}, now {new}); set another `out=`")
 
 
 def _heads(config: TrainConfig) -> str:
