@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ import lightning
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -29,6 +32,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.skeleton import Skeleton, load_skeleton
+from gtpt.data.check import unpaired_sides
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
@@ -66,6 +70,8 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     _check_same_experiment(experiment)
     lightning.seed_everything(config.seed, verbose=False)
     skeleton = load_skeleton(experiment.model.skeleton)
+    if skeleton.unpaired:
+        rank_zero_only(logger.warning)("%s", unpaired_sides(skeleton))
     dataset = training_set(experiment)
     _check_validation(experiment.data, skeleton)
     changes = experiment.model.model_dump(exclude={"name", "skeleton"}, exclude_none=True)
@@ -78,12 +84,34 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     module = PoseTraining(net, config, dataset, experiment.data.workers)
     keeper = CheckpointKeeper(experiment)
     trainer = _make_trainer(experiment, keeper, progress)
-    if trainer.is_global_zero:
-        _prepare_folder(experiment)
-    _fit(trainer, module, resume if resume.is_file() else None)
-    if trainer.is_global_zero:
-        save(module.ema, out / FINAL, {"step": trainer.global_step, **keeper.metadata})  # the last epoch was validated
+    with _alone_in(out) if trainer.is_global_zero else nullcontext():
+        if trainer.is_global_zero:
+            _prepare_folder(experiment)
+        _fit(trainer, module, resume if resume.is_file() else None)
+        if trainer.is_global_zero:
+            save(module.ema, out / FINAL, {"step": trainer.global_step, **keeper.metadata})  # the last epoch was validated
     return out / (BEST if (out / BEST).is_file() else FINAL)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Two runs in one folder would overwrite each other's checkpoints. The system frees the lock of a run that is killed.
+
+    Raises:
+        InputError: another process trains there.
+    """
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / "logs" / "train.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(f"another training is running in {out}: wait until it is done, or set another `out=`") from None
+    except NotImplementedError:  # some network file systems have no locks: then it works as for a single process
+        logger.warning("%s has no file locks: do not train there twice at the same time", out)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _fit(trainer: lightning.Trainer, module: PoseTraining, resume: Path | None) -> None:
