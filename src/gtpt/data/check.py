@@ -119,8 +119,8 @@ def check(sources: Iterable[Source], skeleton: Skeleton, *, decode: bool = True,
 def unpaired_sides(skeleton: Skeleton) -> str:
     """What is said of keypoints that look like one side of a body but have no partner on the other."""
     return (
-        f"skeleton {skeleton.name!r}: {', '.join(map(repr, skeleton.unpaired))} look like one side of a body, but no keypoint "
-        f"is named as the other side: mirrored crops teach them wrong. List them in flip_pairs of the skeleton file"
+        f"skeleton {skeleton.name!r}: {', '.join(map(repr, skeleton.unpaired))} look like one side of a body, but no "
+        f"keypoint is named as the other side: mirrored crops teach them wrong. List them in flip_pairs of the skeleton file"
     )
 
 
