@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtpt.core.skeleton import DEFAULT_SIGMA, KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton import KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton_file import DEFAULT_SIGMA
 
 SKELETONS = {"body": "coco17", "wholebody": "coco_wholebody133"}
 
@@ -300,3 +301,8 @@ def test_a_name_twice_in_a_file(tmp_path):
     (tmp_path / "twice.yaml").write_text("name: x\nkeypoints:\n  nose: 0.1\n  ear: 0.1\n  nose: 0.2\n")
     with pytest.raises(ValueError, match=r"twice\.yaml is not YAML: the key 'nose' is there twice"):
         load_skeleton(tmp_path / "twice.yaml")
+
+
+def test_a_shared_skeleton_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        load_skeleton("coco17").sigmas[0] = 1

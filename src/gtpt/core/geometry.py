@@ -155,7 +155,8 @@ def invert_affine(matrices: np.ndarray) -> np.ndarray:
 
 def transform_points(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Apply (N, 2, 3) affine maps to (N, K, 2) points."""
-    return np.einsum("nij,nkj->nki", matrices[:, :, :2], points) + matrices[:, None, :, 2]
+    turned = np.einsum("nij,nkj->nki", matrices[:, :, :2], points)
+    return np.asarray(turned + matrices[:, None, :, 2])
 
 
 def crop(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:

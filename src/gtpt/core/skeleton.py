@@ -22,7 +22,6 @@ from gtpt.core.errors import InputError
 from gtpt.core.text import read_yaml
 
 BUILTIN_DIR = Path(__file__).parent / "skeletons"
-DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
 MAX_KEYPOINTS = 1000  # a whole body has 133
 
 SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
@@ -89,9 +88,10 @@ class Skeleton:
             )
         if twice := _twice(self.keypoints):
             raise InputError(f"skeleton {self.name!r}: keypoint names must be unique, twice: {twice}")
-        sigmas = np.asarray(self.sigmas, dtype=np.float64)
+        sigmas = np.array(self.sigmas, dtype=np.float64)
         if sigmas.shape != (count,) or not np.all(np.isfinite(sigmas) & (sigmas > 0)):
             raise InputError(f"skeleton {self.name!r}: sigmas must be {count} positive numbers, got {self.sigmas!r}")
+        sigmas.setflags(write=False)  # the built-in skeletons are shared by everybody
         object.__setattr__(self, "sigmas", sigmas)
         if not self.groups:
             object.__setattr__(self, "groups", (KeypointGroup("all", tuple(range(count))),))

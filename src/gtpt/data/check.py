@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,13 +15,11 @@ from gtpt.core.errors import AnnotationError, InputError
 from gtpt.core.geometry import clean_boxes
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.annotations import Annotation, Annotations, Image, read_annotations
+from gtpt.data.config import DataConfig, Source
 from gtpt.data.images import FileStore
 
-if TYPE_CHECKING:
-    from gtpt.train.config import Experiment, Source
-
 Effect = Literal["stops training", "is skipped", "is used"]
-Progress = Callable[[Iterable], Iterable]
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 SHOWN = 5  # findings of a kind in the text; the JSON has all
 BOX_TOLERANCE = 2.0  # pixels that rounding may put a box beyond its image
@@ -85,13 +83,14 @@ class CheckReport:
         return "\n\n".join(map(_as_text, self.sources))
 
 
-def check_experiment(experiment: Experiment, *, decode: bool = True, progress: Progress = iter) -> CheckReport:
-    """All data sets of an experiment; see `check`."""
-    data = experiment.data
+def check_data(
+    data: DataConfig, skeleton: str | Path | Skeleton, *, decode: bool = True, progress: Progress = iter
+) -> CheckReport:
+    """All data sets of an experiment, of which this is the section `data`; see `check`."""
     sources = [*data.train, *([data.val] if data.val else [])]
     if not sources:
         raise InputError("the experiment names no data: set data.train to a list of {annotations, images}")
-    return check(sources, load_skeleton(experiment.model.skeleton), decode=decode, progress=progress)
+    return check(sources, load_skeleton(skeleton), decode=decode, progress=progress)
 
 
 def check(sources: Iterable[Source], skeleton: Skeleton, *, decode: bool = True, progress: Progress = iter) -> CheckReport:
