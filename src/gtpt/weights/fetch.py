@@ -39,7 +39,7 @@ def fetch(sources: Sequence[str], target: Path, file: WeightsFile, *, name: str,
         OSError: the folder cannot be written, or the disk is full.
     """
     by_hand = f"copy {file.name} (sha256 {file.sha256}) to {target}, or give the path of such a file instead of the name"
-    if os.environ.get("GTPT_OFFLINE", "0").lower() not in ("", "0", "false", "no"):
+    if is_offline():
         raise FileNotFoundError(f"{name} is not on this machine and GTPT_OFFLINE is set: unset it, or {by_hand}")
     urls = [_address(source, file) for source in (os.environ.get("GTPT_MIRROR"), *sources) if source]
     if not urls:
@@ -56,6 +56,11 @@ def fetch(sources: Sequence[str], target: Path, file: WeightsFile, *, name: str,
             return target
     reasons = "\n  ".join(failures)
     raise ConnectionError(f"could not download {name}:\n  {reasons}\nTry again, or {by_hand}")
+
+
+def is_offline() -> bool:
+    """Whether the environment variable GTPT_OFFLINE forbids downloads."""
+    return os.environ.get("GTPT_OFFLINE", "0").lower() not in ("", "0", "false", "no")
 
 
 def damage(path: Path, file: WeightsFile) -> str | None:
