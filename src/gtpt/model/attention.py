@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gtpt.model.pruning import patch_scores, top_patches
+
 
 class Attention(nn.Module):
     """Multi-head attention in pieces: layers that prune read its logits first, and groups share keys.
@@ -33,6 +35,10 @@ class Attention(nn.Module):
     def logits(self, asking: Tensor, keys: Tensor) -> Tensor:
         """Scaled dot products before the softmax, (B, h, rows, N), of (B, rows, D) on (B, N, D): what pruning reads."""
         return logits(split_heads(self.queries(asking), self.heads), split_heads(keys, self.heads), self.scale)
+
+    def most_looked_at(self, asking: Tensor, keys: Tensor, keep: int) -> Tensor:
+        """Which `keep` of the patches with keys (B, N, D) the tokens (B, rows, D) look at most: columns (B, keep)."""
+        return top_patches(patch_scores(self.logits(asking, keys)), keep)
 
     def forward(self, asking: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """What tokens (..., rows, D) learn from keys and values (..., T, D)."""

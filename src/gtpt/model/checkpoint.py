@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from gtpt.model.config import decode_header, make_config, parse_header
 from gtpt.model.network import GTPT
 from gtpt.skeleton import Skeleton, load_skeleton
@@ -38,9 +40,14 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
         model: with its skeleton.
         path: usually *.safetensors.
         extra: JSON-able facts to keep in the header, e.g. {"calibration": {...}}.
+
+    Raises:
+        ValueError: no skeleton, or a network of `reparameterize`: training needs the norms that it has lost.
     """
     from safetensors.torch import save_file
 
+    if not isinstance(model.patch_norm, nn.BatchNorm2d):
+        raise ValueError("a reparameterized network has no norms to train with; save the network that it was made of")
     if model.skeleton is None:
         raise ValueError("this network has no skeleton; set model.skeleton before saving it")
     header = {"config": model.config.to_dict(), "skeleton": model.skeleton.to_dict(), **(extra or {})}

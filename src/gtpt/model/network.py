@@ -71,19 +71,6 @@ class Person(NamedTuple):
     attention: Tensor
 
 
-class Groups(NamedTuple):
-    """Tokens of all groups of keypoints; `Layout` knows which is which."""
-
-    x: Tensor  # (B, G, T, D)
-    pos: Tensor  # (B, G, T, D) position embedding of visual tokens, zero for keypoints
-    ids: list[Tensor]  # G x (B, N) patch number of each visual token
-
-    def prune(self, index: Sequence[Tensor], layout: Layout) -> Groups:
-        """Keep the visual tokens at index, G x (B, keep)."""
-        x, pos = (prune_groups(t, index, layout) for t in self[:2])
-        return Groups(x, pos, [ids.gather(1, i) for ids, i in zip(self.ids, index, strict=True)])
-
-
 class Layer(nn.Module):
     """Pre-norm transformer layer; the encoders below run its two halves and prune in between."""
 
@@ -179,7 +166,8 @@ class GTPT(nn.Module):
         out = self.encode(self.embed(images), keep_rates)
         if not return_kept:
             return out.x, out.y
-        return Explained(out.x, out.y, {stage: [ids.sort(dim=1).values for ids in kept] for stage, kept in out.kept.items()})
+        kept = {stage: [ids.sort(dim=1).values for ids in groups] for stage, groups in out.kept.items()}
+        return Explained(out.x, out.y, kept)
 
     def embed(self, images: Tensor) -> Tensor:
         """Visual tokens (B, N, D) of the whole crop; the part that both passes of the training step share."""
@@ -206,7 +194,7 @@ class GTPT(nn.Module):
         counts = self.config.keep_counts(self._rates(keep_rates))
         kept: dict[str, list[Tensor]] = {}
         person = self._encode_coarse(image, counts[:2], kept)
-        keypoints = self._encode_groups(self._split_groups(person, counts[2], kept), counts[2:], kept)  # (B, K, D)
+        keypoints = self._encode_groups(*self._split_groups(person, counts[2], kept), counts[2:], kept)  # (B, K, D)
         x, y = self.head_x(keypoints), self.head_y(keypoints)
         return Encoded(x, y, kept, person.attention, person.ids, person.image)
 
@@ -235,7 +223,7 @@ class GTPT(nn.Module):
             normed = layer.attn_norm(x)
             keys, values = layer.attn.keys_values(normed)
             if (keep := counts[depth // middle]) < ids.shape[1]:
-                index = top_patches(patch_scores(layer.attn.logits(normed[:, :side], keys[:, side:])), keep)
+                index = layer.attn.most_looked_at(normed[:, :side], keys[:, side:], keep)
                 x, normed = prune(x, index, side), prune(normed, index, side)
                 pos, ids = take(pos, index), ids.gather(1, index)
                 kept[f"coarse{depth}"] = [ids]
@@ -252,33 +240,36 @@ class GTPT(nn.Module):
             return self.keypoint_token
         return torch.cat([self.part_token, self.keypoint_token], dim=1)
 
-    def _split_groups(self, person: Person, count: int, kept: dict) -> Groups:
-        """Section 3.3: each group gets a gated copy of the patches that it keeps; parts unfold into fine keypoints."""
+    def _split_groups(self, person: Person, count: int, kept: dict) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Section 3.3: each group gets a gated copy of the patches that it keeps; parts unfold into fine keypoints.
+
+        Returns:
+            Tokens (B, G, T, D), their positions (B, G, T, D), zero for keypoints, and patch numbers G x (B, N).
+        """
         layout, (enter, relu, leave, sigmoid) = self.layout, self.group_gate
         hidden = relu(enter(person.image))  # (B, N, D / 2)
         tokens, positions, numbers = [], [], []
         for g, group in enumerate(layout.groups):
-            visual = [person.image, person.pos, hidden]
-            ids = person.ids
+            visual, ids = [person.image, person.pos, hidden], person.ids
             if (keep := count - len(group.fine_tokens)) < ids.shape[1]:
-                index = top_patches(patch_scores(rows(person.attention, [*group.parts, *group.joints], dim=2)), keep)
+                asking = rows(person.attention, [*group.parts, *group.joints], dim=2)  # (B, h, rows, N)
+                index = top_patches(patch_scores(asking), keep)
                 visual, ids = [take(t, index) for t in visual], ids.gather(1, index)
                 kept.setdefault("entry", []).append(ids)
-            image, pos, hidden_g = visual
+            image, pos, own_hidden = visual
             weight, bias = (p.unflatten(0, (len(layout.groups), -1))[g] for p in (leave.weight, leave.bias))
-            gate = sigmoid(F.linear(hidden_g, weight, bias))  # (B, N, D), of the patches that stay
-            side = [rows(person.side, group.joints, dim=1)]
-            side = [F.pad(side[0], (0, 0, 0, layout.slots - len(group.joints)))]
-            if group.fine_tokens:
-                assert self.fine_keypoint_token is not None
+            gate = sigmoid(F.linear(own_hidden, weight, bias))  # (B, N, D), of the patches that stay
+            joints = rows(person.side, group.joints, dim=1)
+            side = [F.pad(joints, (0, 0, 0, layout.slots - len(group.joints)))]  # (B, slots, D)
+            if self.fine_keypoint_token is not None and group.fine_tokens:
                 parts = rows(person.side, group.part_of_fine, dim=1)
                 side.append(parts + rows(self.fine_keypoint_token, group.fine_tokens, dim=1))
             tokens.append(torch.cat([*side, image * gate], dim=1))  # (B, T, D)
             positions.append(F.pad(pos * gate, (0, 0, group.image, 0)))
             numbers.append(ids)
-        return Groups(torch.stack(tokens, dim=1), torch.stack(positions, dim=1), numbers)
+        return torch.stack(tokens, dim=1), torch.stack(positions, dim=1), numbers
 
-    def _encode_groups(self, groups: Groups, counts: Sequence[int], kept: dict) -> Tensor:
+    def _encode_groups(self, x: Tensor, pos: Tensor, ids: list[Tensor], counts: Sequence[int], kept: dict) -> Tensor:
         """Section 3.4, MHGA: every token asks its own group and the coarse keypoints of all groups, in one softmax.
 
         Returns:
@@ -286,33 +277,31 @@ class GTPT(nn.Module):
         """
         layout, middle, last = self.layout, len(self.group_encoder) // 2, len(self.group_encoder) - 1
         for depth, layer in enumerate(self.group_encoder):
-            groups = groups._replace(x=groups.x + groups.pos)
-            normed = layer.attn_norm(groups.x)  # (B, G, T, D)
+            x = x + pos  # (B, G, T, D)
+            normed = layer.attn_norm(x)
             keys, values = layer.attn.keys_values(normed)
-            answering = layout.answering(normed.shape[2])
-            shared = [
-                rows(t.flatten(1, 2), answering, dim=1).unflatten(1, (len(layout.groups), -1)) for t in (keys, values)
-            ]  # (B, G, all coarse keypoints + own fine and visual tokens, D)
-            if (keep := counts[depth // middle]) < normed.shape[2] - layout.slots:
+            answering = self._answering(keys), self._answering(values)
+            if (keep := counts[depth // middle]) < x.shape[2] - layout.slots:
                 index = [
-                    top_patches(
-                        patch_scores(
-                            layer.attn.logits(rows(normed[:, g], group.keypoints, dim=1), keys[:, g, group.image :])
-                        ),
-                        keep - len(group.fine_tokens),
+                    layer.attn.most_looked_at(
+                        rows(normed[:, g], group.keypoints, dim=1), keys[:, g, group.image :], keep - len(group.fine_tokens)
                     )
                     for g, group in enumerate(layout.groups)
                 ]
-                groups, normed = groups.prune(index, layout), prune_groups(normed, index, layout)
-                kept[f"group{depth}"] = groups.ids
-            x = groups.x
+                x, pos, normed = (prune_groups(t, index, layout) for t in (x, pos, normed))
+                kept[f"group{depth}"] = ids = [i.gather(1, best) for i, best in zip(ids, index, strict=True)]
             if depth == last:  # only keypoints are read from here on
                 x, normed = x[:, :, : layout.side], normed[:, :, : layout.side]
-            x = x + layer.attn(normed, *shared)
+            x = x + layer.attn(normed, *answering)
             if depth == last:
                 x = rows(x.flatten(1, 2), layout.outputs, dim=1)  # (B, K, D)
-            groups = groups._replace(x=layer.feed_forward(x))
-        return groups.x
+            x = layer.feed_forward(x)
+        return x
+
+    def _answering(self, keys: Tensor) -> Tensor:
+        """Whom each group asks, of keys or values (B, G, T, D): all coarse keypoints and its own others, (B, G, M, D)."""
+        index = self.layout.answering(keys.shape[2])
+        return rows(keys.flatten(1, 2), index, dim=1).unflatten(1, (keys.shape[1], -1))
 
 
 def prune_groups(tokens: Tensor, index: Sequence[Tensor], layout: Layout) -> Tensor:

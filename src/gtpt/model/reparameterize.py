@@ -1,8 +1,8 @@
 """Weights of a trained network rewritten for deployment: the same function from fewer and larger operations.
 
-As in RepVGG, what is linear at inference becomes one layer: each BatchNorm goes into the convolution before it, or after it
-in the case of the patch norm. The stem neither shuffles nor splits channels: each convolution writes them where they are read.
-One convolution embeds the patches, so that no feature map is rearranged.
+As in RepVGG, what is linear at inference becomes one layer: each BatchNorm goes into the convolution beside it. The stem
+neither shuffles nor splits channels: each convolution writes them where they are read. One convolution embeds the patches,
+so that no feature map is rearranged.
 """
 
 from __future__ import annotations
