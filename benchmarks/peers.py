@@ -21,10 +21,10 @@ from rivals import BODY, HEIGHT, WHOLE_BODY, WIDTH, cost
 from speed import kaiming_stem
 from torch import nn
 
-from gtpt.export import export_onnx
-from gtpt.measure import machine, median, median_ratio, paired_seconds
+from gtpt.benchmark import machine, median, median_ratio, paired_seconds
+from gtpt.engines.session import open_session
+from gtpt.export.onnx import export_onnx
 from gtpt.model import build
-from gtpt.runtime.session import open_session
 
 OURS = {"gtpt-t": (71.1, 54.9), "gtpt-s": (73.6, 59.6), "gtpt-b": (74.9, 61.7)}  # published AP for 17 and 133 points
 

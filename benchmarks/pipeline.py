@@ -1,4 +1,4 @@
-"""Where a frame's time goes, memory over a long film, and what refining a whole-image box gains.
+"""Where a frame's time goes, memory over a long video, and what refining a whole-image box gains.
 
 python benchmarks/pipeline.py share                                  # people per second at 1280x720
 python benchmarks/pipeline.py memory                                 # resident memory over 3,000 frames
@@ -18,10 +18,10 @@ import numpy as np
 from gtpt import Pipeline, PoseEstimator, Tracker
 from gtpt.data.coco import open_stores, read_coco
 from gtpt.detect import WholeImage
+from gtpt.engines import Engine
 from gtpt.evaluate import keypoint_similarity
+from gtpt.io.sources import Frame
 from gtpt.pipeline import boxes_from_poses
-from gtpt.runtime import Engine
-from gtpt.sources import Frame
 
 
 class Timed:
@@ -58,10 +58,10 @@ def share() -> None:
 
 
 def memory(frames: int = 3000) -> None:
-    """Peak resident memory after a tenth of the film and at its end: they must be the same."""
+    """Peak resident memory after a tenth of the video and at its end: they must be the same."""
     estimator = PoseEstimator(threads=1)
 
-    def film() -> Iterator[Frame]:
+    def video() -> Iterator[Frame]:
         rng = np.random.default_rng(0)
         for i in range(frames):
             yield Frame(rng.integers(0, 256, (360, 640, 3), dtype=np.uint8), i, i / 30)
@@ -70,7 +70,7 @@ def memory(frames: int = 3000) -> None:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
     pipeline = Pipeline(estimator, WholeImage(), tracker=Tracker(estimator.skeleton))
-    for result in pipeline(film()):
+    for result in pipeline(video()):
         if result.frame.index == frames // 10:
             early = peak()
     print(f"{frames} frames: peak {early:.0f} MiB after a tenth, {peak():.0f} MiB at the end")

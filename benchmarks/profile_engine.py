@@ -20,7 +20,7 @@ import torch
 import typer
 from speed import NETWORKS, exported, kaiming_stem
 
-from gtpt.measure import machine
+from gtpt.benchmark import machine
 from gtpt.model import build
 
 KINDS = {

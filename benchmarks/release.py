@@ -22,15 +22,15 @@ import numpy as np
 import torch
 import yaml
 
-from gtpt.calibration import Calibration
+from gtpt.core.calibration import Calibration
 from gtpt.data.crops import load_crops
 from gtpt.data.images import read_json
+from gtpt.engines.base import torch_network
 from gtpt.evaluate import expected_calibration_error, fit_isotonic, judge, pck, reliability
 from gtpt.evaluate.run import Estimates, evaluate_network
-from gtpt.export import export_onnx, verify_onnx
+from gtpt.export.onnx import export_onnx, verify_onnx
 from gtpt.model import GTPT, load, save
-from gtpt.model.checkpoint import extra_facts
-from gtpt.runtime.engine import torch_network
+from gtpt.model.checkpoint import extra_metadata
 
 WEIGHTS = Path(__file__).parents[1] / "src/gtpt/weights"
 PROGRESS = ("AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR")
@@ -49,7 +49,11 @@ def main() -> None:
     crops = load_crops(args.data, net.skeleton, net.config.input_size, 256)
     moved = compare(trained, net, crops)
     figures, calibration = measure(net, args.data, args.out)
-    extra = {**extra_facts(args.checkpoint), "AP": figures["pruned, flip test"]["AP"], "calibration": calibration.to_dict()}
+    extra = {
+        **extra_metadata(args.checkpoint),
+        "AP": figures["pruned, flip test"]["AP"],
+        "calibration": calibration.to_dict(),
+    }
     files = write_files(net, args.name.replace("-", "_"), extra)
     figures["rounding"] = moved
     figures["ONNX against safetensors"] = str(verify_onnx(files["onnx"], load(files["safetensors"]), crops, bound_px=0.05))
@@ -135,9 +139,9 @@ def write_files(net: GTPT, stem: str, extra: dict[str, Any]) -> dict[str, Path]:
 
 def compare(a: GTPT, b: GTPT, crops: np.ndarray) -> str:
     """How far two networks place keypoints apart, in crop pixels."""
-    from gtpt import codec
+    from gtpt.core import simcc
 
-    points = [codec.decode(*torch_network(net)(crops), a.config.simcc_split)[0] for net in (a, b)]
+    points = [simcc.decode(*torch_network(net)(crops), a.config.simcc_split)[0] for net in (a, b)]
     distance = np.linalg.norm(points[0] - points[1], axis=-1)
     if distance.mean() > 0.05:
         raise SystemExit(f"half precision moves keypoints by {distance.mean():.3f} px on average")

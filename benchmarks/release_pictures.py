@@ -12,7 +12,7 @@ import numpy as np
 
 from gtpt import PoseEstimator, draw_poses, read_image
 from gtpt.detect import load_boxes
-from gtpt.explain import explain
+from gtpt.viz.pruning import explain
 
 ROOT = Path(__file__).parents[1]
 PHOTOS, IMAGES = ROOT / "examples/photos", ROOT / "docs/images"

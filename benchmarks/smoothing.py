@@ -11,10 +11,10 @@ from __future__ import annotations
 from time import perf_counter
 
 import numpy as np
-from tracking import COCO17, IMAGE, walker
 
-from gtpt.poses import Poses
-from gtpt.smooth import Smoother
+from gtpt.core.poses import Poses
+from gtpt.tracking.smoother import Smoother
+from tracking import COCO17, IMAGE, walker
 
 HEIGHT = 200.0  # pixels
 
@@ -35,7 +35,7 @@ def observe(joints: np.ndarray, scores: float | np.ndarray = 0.9, ids: np.ndarra
 
 
 def smooth(joints: np.ndarray, fps: float, **options: float) -> np.ndarray:
-    """(T, 17, 2) film of one person -> the same, smoothed."""
+    """(T, 17, 2) video of one person -> the same, smoothed."""
     smoother = Smoother(**options)
     return np.stack([smoother.update(observe(j[None]), t / fps).keypoints[0] for t, j in enumerate(joints)])
 
@@ -59,7 +59,7 @@ def lag(speed: float = 1.4, noise: float = 2.0, fps: float = 30.0) -> tuple[np.n
     """How late a walker's joints come.
 
     Returns:
-        (17,) frames of delay per joint at which the smoothed film fits the truth best, and the root mean square distance
+        (17,) frames of delay per joint at which the smoothed video fits the truth best, and the root mean square distance
         to the truth in pixels before and after smoothing.
     """
     times = np.arange(round(8 * fps)) / fps
@@ -79,9 +79,9 @@ def lag(speed: float = 1.4, noise: float = 2.0, fps: float = 30.0) -> tuple[np.n
 def microseconds(people: int, frames: int = 200) -> float:
     """Median time of an update with so many people."""
     joints = walker(np.arange(frames) / 30, height=HEIGHT)
-    films = [observe(np.repeat(j[None], people, axis=0)) for j in joints]
+    videos = [observe(np.repeat(j[None], people, axis=0)) for j in joints]
     smoother, spent = Smoother(), []
-    for t, poses in enumerate(films):
+    for t, poses in enumerate(videos):
         began = perf_counter()
         smoother.update(poses, t / 30)
         spent.append(perf_counter() - began)

@@ -15,10 +15,10 @@ import torch
 import typer
 from paper_form import PaperForm
 
-from gtpt.export import export_onnx
-from gtpt.measure import machine, median, median_ratio, paired_seconds
+from gtpt.benchmark import machine, median, median_ratio, paired_seconds
+from gtpt.engines import Engine, open_engine
+from gtpt.export.onnx import export_onnx
 from gtpt.model import GTPT, build
-from gtpt.runtime import Engine, open_engine
 
 NETWORKS = ["gtpt-t", "gtpt-s", "gtpt-b"]
 

@@ -15,9 +15,9 @@ from time import perf_counter
 
 import numpy as np
 
-from gtpt.poses import Poses
-from gtpt.skeleton import load_skeleton
-from gtpt.track import Tracker
+from gtpt.core.poses import Poses
+from gtpt.core.skeleton import load_skeleton
+from gtpt.tracking.tracker import Tracker
 
 COCO17 = load_skeleton("coco17")
 IMAGE = (1280, 720)
@@ -211,7 +211,7 @@ SCENARIOS = {
 
 def main() -> None:
     columns = f"{'IDF1':>6} {'MOTA':>6} {'of detected':>12} {'switches':>9} {'boxes':>7} {'people':>7}"
-    print(f"{'10 films of 12 s each':50} {columns}")
+    print(f"{'10 videos of 12 s each':50} {columns}")
     for name, options in SCENARIOS.items():
         row = evaluate([crowd(seed, **options) for seed in range(10)])
         print(

@@ -24,12 +24,12 @@ from paper_form import PaperForm
 from speed import kaiming_stem
 from torch import Tensor
 
+from gtpt.benchmark import machine, median, median_ratio, paired_seconds
+from gtpt.core.skeleton import load_skeleton
 from gtpt.data.augment import AugmentConfig
 from gtpt.data.coco import open_stores, read_coco
 from gtpt.data.dataset import Collate, CropDataset
-from gtpt.measure import machine, median, median_ratio, paired_seconds
 from gtpt.model import GTPT, build
-from gtpt.skeleton import load_skeleton
 from gtpt.train.config import TrainConfig
 from gtpt.train.module import PoseTraining, update_ema
 from gtpt.train.optim import make_optimizer

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gtpt import codec, geometry
+from gtpt.core import geometry, simcc
+from gtpt.core.poses import Poses
 from gtpt.estimator import PoseEstimator
 from gtpt.pipeline import boxes_from_poses
-from gtpt.poses import Poses
 
 torch = pytest.importorskip("torch")
 
@@ -59,7 +59,7 @@ def test_equals_crop_network_decode_by_hand(estimator: PoseEstimator, images: li
     centers, sizes = geometry.boxes_to_crops(geometry.xyxy_to_xywh(box), SIZE[0] / SIZE[1])
     matrix = geometry.affine_matrices(centers, sizes, SIZE)
     x, y = estimator.engine(geometry.crop(images[0], matrix[0], SIZE)[None])
-    points, raw = codec.decode(x, y)
+    points, raw = simcc.decode(x, y)
     poses = estimator(images[0], box)
     np.testing.assert_allclose(
         poses.keypoints, geometry.transform_points(points, geometry.invert_affine(matrix)), atol=1e-3

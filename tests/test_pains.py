@@ -16,7 +16,8 @@ import yaml
 import gtpt
 from gtpt import Pipeline, PoseEstimator, Poses, Skeleton, Smoother, Tracker, draw_poses, read_image
 from gtpt.cli import main
-from gtpt.sources import open_source
+from gtpt.io.formats import to_csv
+from gtpt.io.sources import open_source
 from gtpt.weights import list_weights
 
 ROOT = Path(__file__).parents[1]
@@ -30,22 +31,22 @@ PAINS = {  # first words of the row: the tests elsewhere that show the pain gone
     ],
     "one call per person": ["test_estimator.py::test_batches_over_people_and_images_change_nothing"],
     "scores that mean nothing": ["evaluate/test_fit_calibration.py::test_fit_makes_unseen_scores_reliable"],
-    "invented people": ["test_pipeline.py::test_nobody_in_the_film", "test_pipeline.py::test_low_people_are_dropped"],
+    "invented people": ["test_pipeline.py::test_nobody_in_the_video", "test_pipeline.py::test_low_people_are_dropped"],
     "ids that change or repeat": [
-        "test_track.py::test_ids_are_unique_in_a_frame_and_never_used_again",
-        "test_track.py::test_ids_hold_in_crowds_of_known_truth",
-        "test_film_tracking.py::test_people_keep_their_ids",
+        "tracking/test_tracker.py::test_ids_are_unique_in_a_frame_and_never_used_again",
+        "tracking/test_tracker.py::test_ids_hold_in_crowds_of_known_truth",
+        "tracking/test_video_tracking.py::test_people_keep_their_ids",
     ],
     "jitter": [
-        "test_smooth.py::test_jitter_of_a_still_person_falls_by_70_percent",
-        "test_smooth.py::test_lag_at_walking_speed_is_below_one_frame",
+        "tracking/test_smoother.py::test_jitter_of_a_still_person_falls_by_70_percent",
+        "tracking/test_smoother.py::test_lag_at_walking_speed_is_below_one_frame",
     ],
-    "custom keypoints": ["test_skeleton.py::test_errors_name_the_problem", "test_draw.py::test_any_skeleton"],
+    "custom keypoints": ["core/test_skeleton.py::test_errors_name_the_problem", "viz/test_poses.py::test_any_skeleton"],
     "exports that silently break": [
-        "test_export.py::test_verification_measures_and_refuses",
+        "export/test_onnx.py::test_verification_measures_and_refuses",
         "cli/test_commands.py::test_export_and_verify",
     ],
-    "memory grows": ["writers/test_writers.py::test_memory_does_not_grow_with_the_film"],
+    "memory grows": ["io/formats/test_writers.py::test_memory_does_not_grow_with_the_video"],
     "figures that do not compare": [
         "cli/test_commands.py::test_train_test_and_check_on_real_crops",
         "evaluate/test_evaluate_coco.py::test_report_says_protocol_and_figures",
@@ -158,19 +159,19 @@ def test_one_file_is_all_that_custom_keypoints_need(tmp_path: Path) -> None:
     points, scores = np.array([[[10.0, 10], [50, 10], [30, 60]]]), np.ones((1, 3))
     poses = Poses([[0, 0, 64, 64]], [0.9], points, scores, scores * 0.1, [1], (64, 64), horse)
     assert (draw_poses(np.full((64, 64, 3), 120, np.uint8), poses) != 120).any()
-    assert Poses.from_dict(json.loads(poses.to_json())).skeleton == horse and "tail" in poses.to_csv()
+    assert Poses.from_dict(json.loads(poses.to_json())).skeleton == horse and "tail" in to_csv(poses)
     assert isinstance(horse, Skeleton)
 
 
-FILM = """
+VIDEO = """
 import resource, sys
 import numpy as np
 from gtpt import Pipeline, PoseEstimator, Smoother, Tracker
 from gtpt.detect import GivenBoxes
-from gtpt.sources import Frame
-from gtpt.writers import open_writer
+from gtpt.io.sources import Frame
+from gtpt.io.formats import open_writer
 
-def film():
+def video():
     for i in range(3000):
         yield Frame(np.full((360, 640, 3), i % 256, np.uint8), i, i / 30)
 
@@ -179,8 +180,8 @@ detect = GivenBoxes({i: [[50, 50, 200, 350]] for i in range(0, 3000, 10)})
 estimator = PoseEstimator(threads=1)
 pipeline = Pipeline(estimator, detect, tracker=Tracker(estimator.skeleton), smoother=Smoother())
 with open_writer(sys.argv[1]) as writer:
-    for result in pipeline(film()):
-        writer.write(result.poses, frame=result.frame.index, time=result.frame.time, name="film")
+    for result in pipeline(video()):
+        writer.write(result.poses, frame=result.frame.index, time=result.frame.time, name="video")
         if result.frame.index in (500, 2999):
             print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -188,11 +189,11 @@ with open_writer(sys.argv[1]) as writer:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory in kB as Linux tells it")
 def test_resident_memory_is_flat_over_3000_frames(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FILM, str(tmp_path / "film.jsonl")]
+    command = [sys.executable, "-c", VIDEO, str(tmp_path / "video.jsonl")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     early, late = map(int, done.stdout.split())
     assert late - early < 6_000, f"{early} kB after 500 frames, {late} kB at the end"  # 9 frames
-    assert len((tmp_path / "film.jsonl").read_text().splitlines()) == 3001
+    assert len((tmp_path / "video.jsonl").read_text().splitlines()) == 3001
 
 
 def test_licences_are_permissive_and_every_weight_file_has_a_card() -> None:

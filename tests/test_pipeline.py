@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gtpt.core.poses import Poses
+from gtpt.core.skeleton import load_skeleton
 from gtpt.detect import GivenBoxes
 from gtpt.estimator import PoseEstimator
+from gtpt.io.sources import Frame
 from gtpt.pipeline import Pipeline, boxes_from_poses
-from gtpt.poses import Poses
-from gtpt.skeleton import load_skeleton
-from gtpt.sources import Frame
 
 torch = pytest.importorskip("torch")
 
@@ -29,7 +29,7 @@ def estimator(tmp_path_factory: pytest.TempPathFactory) -> PoseEstimator:
     return PoseEstimator(path)
 
 
-def film(count: int) -> Iterator[Frame]:
+def video(count: int) -> Iterator[Frame]:
     rng = np.random.default_rng(0)
     for i in range(count):
         yield Frame(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8), i, i / 25)
@@ -48,8 +48,8 @@ class Counting:
 
 def test_batching_changes_nothing(estimator: PoseEstimator) -> None:
     one, many = Counting(), Counting()
-    alone = list(Pipeline(estimator, one, frames_at_once=1)(film(7)))
-    together = list(Pipeline(estimator, many, frames_at_once=3)(film(7)))
+    alone = list(Pipeline(estimator, one, frames_at_once=1)(video(7)))
+    together = list(Pipeline(estimator, many, frames_at_once=3)(video(7)))
     assert one.calls == [1] * 7 and many.calls == [3, 3, 1]
     assert [r.frame.index for r in together] == list(range(7))
     for a, b in zip(alone, together, strict=True):
@@ -59,23 +59,23 @@ def test_batching_changes_nothing(estimator: PoseEstimator) -> None:
 
 def test_detects_every_nth_frame_and_follows_the_pose_in_between(estimator: PoseEstimator) -> None:
     detector = Counting()
-    results = list(Pipeline(estimator, detector, detect_every=3)(film(7)))
+    results = list(Pipeline(estimator, detector, detect_every=3)(video(7)))
     assert detector.calls == [1, 1, 1]
     np.testing.assert_array_equal(results[1].poses.boxes, boxes_from_poses(results[0].poses))
     np.testing.assert_array_equal(results[3].poses.boxes[:, :2], [[0, 0]])
 
 
 def test_a_person_keeps_the_detectors_score_until_it_looks_again(estimator: PoseEstimator) -> None:
-    still = [Frame(next(film(1)).image, i, i / 25) for i in range(4)]
+    still = [Frame(next(video(1)).image, i, i / 25) for i in range(4)]
     scores = [float(r.poses.scores[0]) for r in Pipeline(estimator, Counting(), detect_every=3)(still)]
     assert scores[0] == scores[3] and max(scores) < 0.6  # of 1, if the detector's 0.5 were forgotten
     kept = [len(r.poses) for r in Pipeline(estimator, Counting(), detect_every=3, min_score=0.6)(still)]
     assert kept == [0, 0, 0, 0]
 
 
-def test_nobody_in_the_film(estimator: PoseEstimator) -> None:
+def test_nobody_in_the_video(estimator: PoseEstimator) -> None:
     empty = Pipeline(estimator, lambda images: [np.zeros((0, 4))] * len(images), detect_every=2)
-    assert [len(r.poses) for r in empty(film(5))] == [0] * 5
+    assert [len(r.poses) for r in empty(video(5))] == [0] * 5
 
 
 BOXES = np.array([[10, 20, 50, 59], [-30, -30, 5, 5], [80, 0, 95, 10], [0, 60, 9, 70], [-9, -9, 0, 5], [70, 50, 300, 300]])
@@ -87,7 +87,7 @@ def test_boxes_outside_are_dropped_with_one_warning(
 ) -> None:
     detector = GivenBoxes({i: BOXES for i in range(3)}) if given else lambda images: [BOXES] * len(images)
     with caplog.at_level(logging.WARNING):
-        results = list(Pipeline(estimator, detector, frames_at_once=2)(film(3)))
+        results = list(Pipeline(estimator, detector, frames_at_once=2)(video(3)))
     assert all(r.poses.boxes.tolist() == BOXES[[0, 1, 5]].tolist() for r in results) and len(results) == 3
     assert [r.getMessage() for r in caplog.records] == ["0: 3 of 6 boxes lie outside the image"]
 
@@ -101,17 +101,17 @@ def test_boxes_carried_to_a_smaller_photo(estimator: PoseEstimator) -> None:
 
 def test_refining_estimates_in_the_box_of_the_first_pose(estimator: PoseEstimator) -> None:
     whole = lambda images: [np.array([[0, 0, 80, 60]])] * len(images)  # noqa: E731
-    first = next(Pipeline(estimator, whole)(film(1))).poses
-    refined = next(Pipeline(estimator, whole, refine=True)(film(1))).poses
+    first = next(Pipeline(estimator, whole)(video(1))).poses
+    refined = next(Pipeline(estimator, whole, refine=True)(video(1))).poses
     np.testing.assert_array_equal(refined.boxes, boxes_from_poses(first))
 
 
 def test_low_people_are_dropped(estimator: PoseEstimator) -> None:
-    first = next(Pipeline(estimator, Counting())(film(1))).poses
+    first = next(Pipeline(estimator, Counting())(video(1))).poses
     score = float(first.scores[0])
     assert 0.05 < score < 0.95 and score == pytest.approx(0.5 * first.keypoint_scores.mean())  # 0.5 of the detector
-    assert len(next(Pipeline(estimator, Counting(), min_score=score - 0.05)(film(1))).poses) == 1
-    assert len(next(Pipeline(estimator, Counting(), min_score=score + 0.05)(film(1))).poses) == 0
+    assert len(next(Pipeline(estimator, Counting(), min_score=score - 0.05)(video(1))).poses) == 1
+    assert len(next(Pipeline(estimator, Counting(), min_score=score + 0.05)(video(1))).poses) == 0
 
 
 @pytest.mark.parametrize(

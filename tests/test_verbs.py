@@ -17,15 +17,15 @@ import pytest
 import typer.main
 
 import gtpt
+from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
 from gtpt.data.check import check_experiment
 from gtpt.detect import WholeImage
 from gtpt.evaluate import test as measure
-from gtpt.export import export
-from gtpt.job import Job, _progress, _stem, predict
-from gtpt.measure import benchmark
+from gtpt.export.onnx import export
+from gtpt.io.sources import Skipped, Source, without_password
 from gtpt.model import convert
-from gtpt.sources import Skipped, Source, without_password
+from gtpt.prediction.runner import Job, _progress, _stem, predict
 from gtpt.train import train
 from gtpt.weights import download, list_weights
 
@@ -146,7 +146,7 @@ def test_smoothing_and_tracking_bear_a_stride(tmp_path: Path) -> None:
 
 def test_a_detector_gets_the_device_of_the_estimator_or_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     devices = []
-    monkeypatch.setattr("gtpt.job.make_detector", lambda *_, device, **__: devices.append(device))
+    monkeypatch.setattr("gtpt.prediction.runner.make_detector", lambda *_, device, **__: devices.append(device))
     for engine in (None, "torch", "openvino"):
         Job(tmp_path, engine=engine, device="cuda").finder  # noqa: B018
         Job(tmp_path, engine=engine, device="cuda", detector_device="cpu").finder  # noqa: B018
@@ -218,7 +218,7 @@ def test_urls_give_files_without_secrets(url: str, stem: str) -> None:
 
 
 def test_modules_come_on_first_use() -> None:
-    used = "gtpt.data, gtpt.evaluate.test, gtpt.explain.explain, gtpt.measure.benchmark, gtpt.model.make_config"
+    used = "gtpt.data, gtpt.evaluate.test, gtpt.viz.explain, gtpt.benchmark.benchmark, gtpt.model.make_config"
     code = f"import gtpt; print({used})"
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="trian"):

@@ -7,17 +7,18 @@ What is loaded on first use may need more than numpy; importing this package doe
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gtpt.poses import Poses
-from gtpt.skeleton import Skeleton, load_skeleton
+from gtpt.core.poses import Poses
+from gtpt.core.skeleton import Skeleton, load_skeleton
 
 if TYPE_CHECKING:
-    from gtpt.draw import draw_poses
     from gtpt.estimator import PoseEstimator
-    from gtpt.images import read_image
-    from gtpt.job import predict
+    from gtpt.io.formats import to_coco, to_csv, to_openpose, to_pandas, to_supervision
+    from gtpt.io.images import read_image
+    from gtpt.io.sources import open_source
     from gtpt.pipeline import Pipeline
-    from gtpt.smooth import Smoother
-    from gtpt.track import Tracker
+    from gtpt.prediction.runner import predict
+    from gtpt.tracking import Smoother, Tracker
+    from gtpt.viz.poses import draw_poses
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,21 +30,42 @@ __all__ = [
     "Tracker",
     "draw_poses",
     "load_skeleton",
+    "open_source",
     "predict",
     "read_image",
+    "to_coco",
+    "to_csv",
+    "to_openpose",
+    "to_pandas",
+    "to_supervision",
 ]
 _HOME = {
     "Pipeline": "pipeline",
     "PoseEstimator": "estimator",
-    "Smoother": "smooth",
-    "Tracker": "track",
-    "draw_poses": "draw",
-    "predict": "job",
-    "read_image": "images",
+    "Smoother": "tracking",
+    "Tracker": "tracking",
+    "draw_poses": "viz.poses",
+    "open_source": "io.sources",
+    "predict": "prediction.runner",
+    "read_image": "io.images",
+    **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "io.formats"),
 }
 
 
-_MODULES = {"data", "detect", "evaluate", "explain", "export", "measure", "model", "sources", "train", "weights", "writers"}
+_MODULES = {
+    "benchmark",
+    "data",
+    "detect",
+    "engines",
+    "evaluate",
+    "export",
+    "io",
+    "model",
+    "tracking",
+    "train",
+    "viz",
+    "weights",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from gtpt import codec
-from gtpt.calibration import Calibration
-from gtpt.geometry import (
+from gtpt.core import simcc
+from gtpt.core.calibration import Calibration
+from gtpt.core.geometry import (
     affine_matrices,
     boxes_to_crops,
     crop,
@@ -20,10 +20,10 @@ from gtpt.geometry import (
     transform_points,
     xyxy_to_xywh,
 )
-from gtpt.images import as_rgb
-from gtpt.poses import NO_ID, Poses
-from gtpt.runtime import Engine, open_engine
-from gtpt.skeleton import Skeleton
+from gtpt.core.poses import NO_ID, Poses
+from gtpt.core.skeleton import Skeleton
+from gtpt.engines import Engine, open_engine
+from gtpt.io.images import as_rgb
 
 DEFAULT_WEIGHTS = "gtpt-t-coco17"
 
@@ -163,8 +163,8 @@ class PoseEstimator:
         logits = self.engine(crops)
         split = self.engine.info.config.simcc_split
         if self.flip_test:
-            logits = codec.fuse_flip(logits, self.engine(mirror_crops(crops)), self.skeleton.flip_index, split)
-        return codec.decode(*logits, split)
+            logits = simcc.fuse_flip(logits, self.engine(mirror_crops(crops)), self.skeleton.flip_index, split)
+        return simcc.decode(*logits, split)
 
     def _poses(
         self, picture: np.ndarray, boxes: np.ndarray, weights: np.ndarray, keypoints: np.ndarray, raw: np.ndarray

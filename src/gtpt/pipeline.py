@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gtpt.calibration import VISIBLE
+from gtpt.core.calibration import VISIBLE
+from gtpt.core.poses import Poses
 from gtpt.detect import Detections, Detector, as_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.poses import Poses
-from gtpt.sources import Frame
+from gtpt.io.sources import Frame
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Pipeline:
     """People of every frame of a source.
 
         pipeline = Pipeline(PoseEstimator(), make_detector("yolox-nano"), tracker=Tracker(skeleton))
-        for result in pipeline(open_source("film.mp4")):
+        for result in pipeline(open_source("video.mp4")):
             print(result.frame.time, result.poses.ids)
 
     Args:

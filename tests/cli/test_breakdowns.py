@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from gtpt.cli import main
-from gtpt.film import RESERVE
+from gtpt.io.video_writer import RESERVE
 
 av = pytest.importorskip("av")
 PHOTO = Path(__file__).parents[2] / "examples/photos/cameraman.jpg"
@@ -28,14 +28,14 @@ COMMAND = (sys.executable, "-c", "from gtpt.cli import main; main()", "predict")
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """1,000 frames of noise, 3 MB: longer than any test here wants to see to the end."""
-    path = tmp_path_factory.mktemp("films") / "ein langer Film.ts"
-    write_film(path, 1000)
+    path = tmp_path_factory.mktemp("videos") / "ein langes Video.ts"
+    write_video(path, 1000)
     return path
 
 
-def write_film(path: Path, frames: int) -> None:
+def write_video(path: Path, frames: int) -> None:
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (10, 64, 96, 3), dtype=np.uint8)
     with av.open(str(path), "w") as container:
@@ -90,17 +90,17 @@ def interrupt(process: subprocess.Popen, ready: Path, size: int) -> int:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
-def test_ctrl_c_finishes_the_files(film: Path, tmp_path: Path) -> None:
-    command = (*COMMAND, PHOTO, film, *WHOLE, "-o", tmp_path, "--json")
+def test_ctrl_c_finishes_the_files(video: Path, tmp_path: Path) -> None:
+    command = (*COMMAND, PHOTO, video, *WHOLE, "-o", tmp_path, "--json")
     with started(command) as process:
-        code = interrupt(process, tmp_path / "ein langer Film.jsonl.partial", 20_000)
+        code = interrupt(process, tmp_path / "ein langer Video.jsonl.partial", 20_000)
         output, error = process.communicate()
     assert code == 130 and "Traceback" not in error
     summary = json.loads(output)
     assert summary["interrupted"] and summary["sources"][0]["people"] == 1
-    frames = lines(tmp_path / "ein langer Film.jsonl")
+    frames = lines(tmp_path / "ein langer Video.jsonl")
     assert [f["frame"] for f in frames] == list(range(len(frames))) and 10 < len(frames) < 900
-    assert abs(count_frames(tmp_path / "ein langer Film_pose.mp4") - len(frames)) <= 1
+    assert abs(count_frames(tmp_path / "ein langer Video_pose.mp4") - len(frames)) <= 1
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         Path(name).name for source in summary["sources"] for name in source["files"]
     )
@@ -121,7 +121,7 @@ def test_ctrl_c_while_a_source_hangs(server: str, tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 17 MB: 16 MB are kept for the index of a film, so one is left for its pictures."""
+    """A disk of 17 MB: 16 MB are kept for the index of a video, so one is left for its pictures."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mount = ("mount", "-t", "tmpfs", "-o", "size=17m", "none", str(folder))
@@ -137,30 +137,30 @@ def fill(disk: Path, left: int) -> None:
     (disk / "filling").write_bytes(bytes(stat.f_bavail * stat.f_frsize - left))
 
 
-def test_full_disk_keeps_the_film_until_then(film: Path, small_disk: Path, capsys: pytest.CaptureFixture) -> None:
+def test_full_disk_keeps_the_video_until_then(video: Path, small_disk: Path, capsys: pytest.CaptureFixture) -> None:
     fill(small_disk, RESERVE + 400_000)
-    assert run(film, PHOTO, *WHOLE, "-o", small_disk, "--json") == 3
+    assert run(video, PHOTO, *WHOLE, "-o", small_disk, "--json") == 3
     summary = json.loads(capsys.readouterr().out)
     (skipped,) = summary["skipped"]
-    assert "No space left on device" in skipped["reason"] and "ein langer Film_pose.mp4" in skipped["reason"]
-    frames = len(lines(small_disk / "ein langer Film.jsonl"))
+    assert "No space left on device" in skipped["reason"] and "ein langer Video_pose.mp4" in skipped["reason"]
+    frames = len(lines(small_disk / "ein langer Video.jsonl"))
     assert 10 < frames < 900
-    assert count_frames(small_disk / "ein langer Film_pose.mp4") == frames - 1
+    assert count_frames(small_disk / "ein langer Video_pose.mp4") == frames - 1
     assert (small_disk / "cameraman_pose.jpg").is_file()
     assert all(p.suffix != ".partial" and not p.name.startswith(".") for p in small_disk.iterdir())
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv", "coco", "npz", "parquet", "openpose"])
 def test_full_disk_keeps_the_results_until_then(
-    kind: str, film: Path, small_disk: Path, capsys: pytest.CaptureFixture
+    kind: str, video: Path, small_disk: Path, capsys: pytest.CaptureFixture
 ) -> None:
     if kind == "parquet":
         pytest.importorskip("pyarrow")
     fill(small_disk, 4_000 if kind == "npz" else 20_000)  # more than a few lines, less than the whole
-    assert run(film, *WHOLE, "-o", small_disk, "--json", "--no-draw", "--format", kind, "--end", 3) == 3
+    assert run(video, *WHOLE, "-o", small_disk, "--json", "--no-draw", "--format", kind, "--end", 3) == 3
     summary = json.loads(capsys.readouterr().out)
     (skipped,) = summary["skipped"]
-    assert "No space left on device" in skipped["reason"] and "ein langer Film" in skipped["reason"]
+    assert "No space left on device" in skipped["reason"] and "ein langer Video" in skipped["reason"]
     files = [p for p in small_disk.rglob("*") if p.is_file() and p.name != "filling"]
     assert not any(p.suffix == ".partial" for p in files)
     assert {Path(f) for s in summary["sources"] for f in s["files"]} == set(small_disk.iterdir()) - {small_disk / "filling"}
@@ -213,10 +213,10 @@ def test_a_read_only_disk_and_a_file_in_place_of_the_folder(
 
 
 @pytest.fixture
-def server(film: Path) -> Iterator[str]:
+def server(video: Path) -> Iterator[str]:
     """A camera in the network: /cut.ts breaks off, /freeze.ts stays silent half-way, /hang.ts from the start, /camera.mjpg
     is unplugged in the middle of a picture."""
-    data = film.read_bytes()
+    data = video.read_bytes()
     part = data[: len(data) // 20 // 188 * 188]
     jpeg = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8))[1].tobytes()
     mjpeg = b"".join(
@@ -252,7 +252,7 @@ def server(film: Path) -> Iterator[str]:
 def test_a_stream_that_ends_keeps_what_came(
     name: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr("gtpt.sources.STREAM_TIMEOUT", 1.0)
+    monkeypatch.setattr("gtpt.io.sources.video.STREAM_TIMEOUT", 1.0)
     url = f"{server}/{name}"
     assert run(url, PHOTO, *WHOLE, "-o", tmp_path, "--json") == 3
     summary = json.loads(capsys.readouterr().out)
@@ -295,19 +295,19 @@ def test_a_folder_of_everything(tmp_path: Path, capsys: pytest.CaptureFixture) -
 
 def test_sources_of_the_same_name_do_not_overwrite_each_other(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     photos = [tmp_path / name for name in ("a/x.png", "b/x.png", "b/x.jpg")]
-    films = [tmp_path / name for name in ("a/film.ts", "b/film.ts")]
-    for path in (*photos, *films):
+    videos = [tmp_path / name for name in ("a/video.ts", "b/video.ts")]
+    for path in (*photos, *videos):
         path.parent.mkdir(exist_ok=True)
         if path in photos:
             path.write_bytes(PHOTO.read_bytes())
         else:
-            write_film(path, 3)
+            write_video(path, 3)
     for _ in range(2):  # a second call takes the same names
-        assert run(*photos, *films, *WHOLE, "-o", tmp_path / "out", "--json") == 0
+        assert run(*photos, *videos, *WHOLE, "-o", tmp_path / "out", "--json") == 0
         summary = json.loads(capsys.readouterr().out)
         files = [Path(f).name for s in summary["sources"] for f in s["files"]]
         assert sorted(files) == sorted(p.name for p in (tmp_path / "out").iterdir()) and len(files) == 8
-    assert {"x_pose.jpg", "x_pose_2.jpg", "x_pose_3.jpg", "film.jsonl", "film_2.jsonl", "film_pose_2.mp4"} <= set(files)
+    assert {"x_pose.jpg", "x_pose_2.jpg", "x_pose_3.jpg", "video.jsonl", "video_2.jsonl", "video_pose_2.mp4"} <= set(files)
 
 
 def test_300_people_and_boxes_outside(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -322,10 +322,10 @@ def test_300_people_and_boxes_outside(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(json.loads((tmp_path / "out/cameraman.json").read_text())) == 301
 
 
-def test_films_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_videos_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """Zero frames, no picture, damaged, cut off before the index, text: each is named, the photo is done."""
     whole = tmp_path / "whole.mp4"
-    write_film(whole, 30)
+    write_video(whole, 30)
     with av.open(str(tmp_path / "sound.mp4"), "w") as container:
         stream = container.add_stream("aac", rate=16000, layout="mono")
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
@@ -333,16 +333,16 @@ def test_films_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
     data = whole.read_bytes()
-    write_film(tmp_path / "zero frames.mp4", 0)
+    write_video(tmp_path / "zero frames.mp4", 0)
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
-    (tmp_path / "text.mp4").write_bytes(b"this is no film " * 100)
-    films = [tmp_path / f"{name}.mp4" for name in ("sound", "zero frames", "empty", "cut", "text", "missing")]
-    assert run(*films, PHOTO, *WHOLE, "-o", tmp_path / "out", "--json") == 3
+    (tmp_path / "text.mp4").write_bytes(b"this is no video " * 100)
+    videos = [tmp_path / f"{name}.mp4" for name in ("sound", "zero frames", "empty", "cut", "text", "missing")]
+    assert run(*videos, PHOTO, *WHOLE, "-o", tmp_path / "out", "--json") == 3
     summary = json.loads(capsys.readouterr().out)
     reasons = {Path(s["name"]).name: s["reason"] for s in summary["skipped"]}
-    assert set(reasons) == {f.name for f in films} and "no video stream" in reasons["sound.mp4"]
+    assert set(reasons) == {f.name for f in videos} and "no video stream" in reasons["sound.mp4"]
     assert "no such file" in reasons["missing.mp4"] and all(name in reason for name, reason in reasons.items())
     assert [s["frames"] for s in summary["sources"]] == [1]
-    assert run(*films, *WHOLE, "-o", tmp_path / "out2") == 1
+    assert run(*videos, *WHOLE, "-o", tmp_path / "out2") == 1
     assert "Traceback" not in capsys.readouterr().err

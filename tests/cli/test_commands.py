@@ -151,9 +151,9 @@ def test_predict_explains_with_torch(weights: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def film(tmp_path: Path) -> Path:
+def video(tmp_path: Path) -> Path:
     av = pytest.importorskip("av")
-    path = tmp_path / "ein Film.mp4"
+    path = tmp_path / "ein Video.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=10)
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
@@ -165,7 +165,7 @@ def film(tmp_path: Path) -> Path:
     return path
 
 
-def test_predict_film(film: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_predict_video(video: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     import av
 
     out = tmp_path / "out"
@@ -185,13 +185,13 @@ def test_predict_film(film: Path, weights: Path, tmp_path: Path, capsys: pytest.
         "--device",
         "cpu",
     )
-    code = run("predict", film, "--detector", "whole-image", "-w", weights, "-o", out, "--json", *options, *tuning)
+    code = run("predict", video, "--detector", "whole-image", "-w", weights, "-o", out, "--json", *options, *tuning)
     assert code == 0
     assert json.loads(capsys.readouterr().out)["sources"][0]["frames"] == 4
-    lines = [json.loads(line) for line in (out / "ein Film.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (out / "ein Video.jsonl").read_text().splitlines()]
     frames = [line for line in lines if "frame" in line]
     assert [f["frame"] for f in frames] == [2, 4, 6, 8]
-    with av.open(str(out / "ein Film_pose.mp4")) as container:
+    with av.open(str(out / "ein Video_pose.mp4")) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264" and sum(1 for _ in container.decode(stream)) == 4
 
@@ -442,7 +442,7 @@ def test_benchmark_of_frames(weights: Path, capsys: pytest.CaptureFixture) -> No
 def test_a_benchmark_whose_reference_cannot_run_is_an_error(weights: Path, capsys: pytest.CaptureFixture) -> None:
     assert run("benchmark", weights, "--precision", "bfloat16", "--precision", "float32") == 1
     assert "bfloat16" in capsys.readouterr().err
-    from gtpt.measure import benchmark
+    from gtpt.benchmark import benchmark
 
     for wrong in ({"engine": "torch"}, {"batch": []}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be a list"):
@@ -451,13 +451,13 @@ def test_a_benchmark_whose_reference_cannot_run_is_an_error(weights: Path, capsy
 
 def test_benchmark_compares_with_the_reference_beside_it(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The ratio is that of the pairs, and the reference takes part in each."""
-    from gtpt import measure
+    from gtpt import benchmark
 
     def beside(mine: object, reference: object, repeats: int) -> tuple[list[float], list[float]]:
         return [1.0] * repeats, [4.0] * repeats
 
-    monkeypatch.setattr(measure, "paired_seconds", beside)
-    rows = measure.benchmark([weights], batch=[2], threads=[1, 2])["rows"]
+    monkeypatch.setattr(benchmark, "paired_seconds", beside)
+    rows = benchmark.benchmark([weights], batch=[2], threads=[1, 2])["rows"]
     assert [(row["threads"], row["ratio"], row["ms"], row["people_per_s"]) for row in rows] == [
         (1, None, 1e3, 2.0),
         (2, 4.0, 1e3, 2.0),

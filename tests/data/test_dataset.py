@@ -5,13 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gtpt import codec, load_skeleton
+from gtpt import load_skeleton
+from gtpt.core import simcc
+from gtpt.core.geometry import invert_affine, transform_points
 from gtpt.data.augment import AugmentConfig
 from gtpt.data.coco import read_coco
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
 from gtpt.data.images import FileStore
 from gtpt.evaluate.run import estimate
-from gtpt.geometry import invert_affine, transform_points
 
 from .figures import write_set, zipped
 
@@ -59,7 +60,7 @@ def test_collate_adds_the_official_targets(folder):
     crops = make(folder)
     items = [crops[0, i] for i in range(3)]
     batch = Collate((48, 64), 2.0)(items)
-    x, y, weight = codec.simcc_targets(batch["joints"].numpy(), batch["visible"].numpy(), (48, 64))
+    x, y, weight = simcc.encode(batch["joints"].numpy(), batch["visible"].numpy(), (48, 64))
     assert batch["crop"].shape == (3, 64, 48, 3) and batch["target_x"].shape == (3, 17, 96)
     for key, expected in (("target_x", x), ("target_y", y), ("weight", weight)):
         np.testing.assert_array_equal(batch[key].numpy(), expected)

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gtpt.core.geometry import xywh_to_xyxy
 from gtpt.detect import Detections, YoloxDetector, make_detector
 from gtpt.detect.yolox import suppress
-from gtpt.geometry import xywh_to_xyxy
-from gtpt.images import decode_image
+from gtpt.io.images import decode_image
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -10,8 +10,8 @@ from io import StringIO
 import numpy as np
 import pytest
 
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.evaluate import METRICS, Protocol, evaluate_coco
-from gtpt.skeleton import Skeleton, load_skeleton
 
 pytest.importorskip("faster_coco_eval")
 BODY, WHOLEBODY = load_skeleton("coco17"), load_skeleton("coco_wholebody133")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from gtpt.core.skeleton import load_skeleton
 from gtpt.evaluate import keypoint_similarity, official_results, oks, oks_nms, rescore
-from gtpt.skeleton import load_skeleton
 
 SKELETONS = [("body", "coco17"), ("wholebody", "coco_wholebody133")]
 

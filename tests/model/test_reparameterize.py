@@ -1,4 +1,4 @@
-"""A reparameterized network computes what the network computes, and exported files end in what `gtpt.codec` decodes."""
+"""A reparameterized network computes what the network computes, and exported files end in what `simcc` decodes."""
 
 import json
 import math
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from gtpt.export.deployed import Deployed
 from gtpt.model import build, load, normalize, save
-from gtpt.model.deployed import Deployed
 from gtpt.model.official import from_official_state
 from gtpt.model.reparameterize import Chain, reparameterize
 
@@ -95,7 +95,7 @@ def test_borders_are_padded_with_the_mean_colour():
 @torch.inference_mode()
 def test_what_is_exported(opset):
     """From bytes or normalised pixels to logits or keypoints, in both forms of attention."""
-    from gtpt import codec
+    from gtpt.core import simcc
 
     net = lively(input_size=(96, 128))
     pixels = crops(net)
@@ -104,7 +104,7 @@ def test_what_is_exported(opset):
         for a, b in zip(got, expected, strict=True):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
     points, scores = Deployed(net, opset, decode=True)(pixels)
-    keypoints = codec.decode(*expected)
+    keypoints = simcc.decode(*expected)
     np.testing.assert_array_equal(points, keypoints[0])
     np.testing.assert_allclose(scores, keypoints[1], rtol=1e-4)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from gtpt.codec import simcc_targets
+from gtpt.core.simcc import encode
 from gtpt.model import build
 from gtpt.train.dense import DenseHeads
 from gtpt.train.loss import ema_momentum, global_perceived_loss, pointing_loss, simcc_kl
@@ -91,7 +91,7 @@ def test_unlabelled_joints_teach_nothing_but_count_in_the_mean():
 
 
 def test_a_perfect_prediction_costs_nothing_but_the_missing_mass():
-    x, _, _ = simcc_targets(np.array([[[24.0, 30.0]]]), np.ones((1, 1)), (48, 64))
+    x, _, _ = encode(np.array([[[24.0, 30.0]]]), np.ones((1, 1)), (48, 64))
     target = torch.from_numpy(x)
     logits = torch.log(target.clamp_min(1e-12))
     assert abs(simcc_kl(logits, target).item()) < 1e-6

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gtpt import PoseEstimator
-from gtpt.calibration import Calibration
+from gtpt.core.calibration import Calibration
 from gtpt.evaluate import fit_isotonic, judge
 from gtpt.evaluate.run import evaluate_network
 from gtpt.evaluate.run import test as evaluate

@@ -18,7 +18,7 @@ from gtpt.cli.predict import predict
 from gtpt.cli.train import test, train
 from gtpt.cli.weights import app as weights
 
-FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.job.Summary
+FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.prediction.runner.Summary
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,4 +1,4 @@
-"""`gtpt benchmark`: see `gtpt.measure`."""
+"""`gtpt benchmark`: see `gtpt.benchmark`."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def benchmark(
     """
     import json
 
+    from gtpt.benchmark import benchmark as run
     from gtpt.estimator import DEFAULT_WEIGHTS
-    from gtpt.measure import benchmark as run
 
     found = run(
         weights or [DEFAULT_WEIGHTS],

@@ -17,7 +17,7 @@ def convert(
     Ours keep the configuration and the skeleton in the header. Written as *.pth, both branches of the authors' file get
     the same weights.
     """
-    from gtpt._extras import require
+    from gtpt.core.extras import require
 
     require("torch", "torch")
     from gtpt.model import convert as run

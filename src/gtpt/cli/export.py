@@ -37,7 +37,7 @@ def export(
     import json
     from dataclasses import asdict
 
-    from gtpt.export import export as run
+    from gtpt.export.onnx import export as run
 
     found = run(
         weights,

@@ -7,7 +7,7 @@ import typer
 
 def info(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
     """Parameters, MACs and tokens per layer of each variant, beside the published figures."""
-    from gtpt._extras import require
+    from gtpt.core.extras import require
 
     require("torch", "torch")
     from gtpt.model.info import info_json, info_table

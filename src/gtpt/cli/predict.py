@@ -1,4 +1,4 @@
-"""`gtpt predict`: photos, folders, films, streams and cameras in; pictures and keypoint files out."""
+"""`gtpt predict`: photos, folders, videos, streams and cameras in; pictures and keypoint files out."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from gtpt.job import Summary
+    from gtpt.prediction.runner import Summary
 
 
 def predict(
-    sources: list[str] = typer.Argument(help="Photos, folders of photos, films, stream URLs, or a camera number."),
+    sources: list[str] = typer.Argument(help="Photos, folders of photos, videos, stream URLs, or a camera number."),
     out: Path = typer.Option(Path("out"), "--out", "-o", help="Folder for the results; made if it is not there."),
     weights: str = typer.Option(
         "gtpt-t-coco17", "--weights", "-w", help="Registered name, *.onnx, *.safetensors or *.pth."
@@ -26,9 +26,9 @@ def predict(
     ),
     boxes: str = typer.Option(None, help="Boxes of your own (COCO JSON or CSV), or whole-image, instead of a detector."),
     format: str = typer.Option(  # noqa: A002
-        None, help="coco, jsonl, csv, openpose, controlnet, npz or parquet. Default: coco, for films jsonl."
+        None, help="coco, jsonl, csv, openpose, controlnet, npz or parquet. Default: coco, for videos jsonl."
     ),
-    draw: bool = typer.Option(True, help="Draw the poses into pictures and films."),
+    draw: bool = typer.Option(True, help="Draw the poses into pictures and videos."),
     explain: bool = typer.Option(
         False, "--explain", help="Also show which patches each keypoint group kept (needs torch)."
     ),
@@ -36,14 +36,14 @@ def predict(
     min_score: float = typer.Option(
         0.0, min=0, max=1, help="Drop people with a lower score: detector times mean keypoint."
     ),
-    track: bool = typer.Option(None, help="Give people ids over time. Default: for films, streams and cameras."),
+    track: bool = typer.Option(None, help="Give people ids over time. Default: for videos, streams and cameras."),
     smooth: bool = typer.Option(False, "--smooth", help="Calm the keypoints over time (needs tracking)."),
     detect_every: int = typer.Option(
         1, min=1, help="Detect on every n-th frame; boxes in between come from the poses. Photos: with --track."
     ),
     stride: int = typer.Option(1, min=1, help="Take every n-th frame."),
-    start: float = typer.Option(None, min=0, help="Seconds into the film."),
-    end: float = typer.Option(None, min=0, help="Seconds into the film."),
+    start: float = typer.Option(None, min=0, help="Seconds into the video."),
+    end: float = typer.Option(None, min=0, help="Seconds into the video."),
     engine: str = typer.Option(None, help="onnxruntime, openvino or torch. Default: what reads the weights."),
     device: str = typer.Option(
         "cpu", help="cpu; onnxruntime: cuda, coreml; openvino: gpu, npu; torch: cuda, cuda:1. An error if it is not there."
@@ -56,10 +56,10 @@ def predict(
 ) -> None:
     """Find people and their keypoints.
 
-    OUT gets the drawn pictures or films and one keypoint file per source. A photo in which nobody is found gives an empty
+    OUT gets the drawn pictures or videos and one keypoint file per source. A photo in which nobody is found gives an empty
     result.
     """
-    from gtpt.job import predict as run
+    from gtpt.prediction.runner import predict as run
 
     summary = run(
         sources,

@@ -22,7 +22,7 @@ def train(
     """
     import logging
 
-    from gtpt._extras import require
+    from gtpt.core.extras import require
     from gtpt.train.config import load_experiment
 
     require("lightning", "train")
@@ -60,7 +60,7 @@ def test(
     """
     import json
 
-    from gtpt._extras import require
+    from gtpt.core.extras import require
 
     require("faster_coco_eval", "eval")
     from gtpt.cli.progress import progress_bar

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from gtpt.geometry import boxes_to_crops, flip_joints, half_body_crop
-from gtpt.skeleton import Skeleton
+from gtpt.core.geometry import boxes_to_crops, flip_joints, half_body_crop
+from gtpt.core.skeleton import Skeleton
 
 
 class AugmentConfig(BaseModel):

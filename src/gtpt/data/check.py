@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gtpt.core.geometry import clean_boxes
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import (
     check_keypoint_names,
     has_joints,
@@ -23,8 +25,6 @@ from gtpt.data.coco import (
     require_coco,
 )
 from gtpt.data.images import FileStore, read_json
-from gtpt.geometry import clean_boxes
-from gtpt.skeleton import Skeleton, load_skeleton
 
 if TYPE_CHECKING:
     from gtpt.train.config import Experiment, Source

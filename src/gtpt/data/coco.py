@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.geometry import clean_boxes
+from gtpt.core.skeleton import Skeleton
 from gtpt.data.images import FileStore, read_json
-from gtpt.formats import WHOLEBODY_LISTS
-from gtpt.geometry import clean_boxes
-from gtpt.skeleton import Skeleton
+from gtpt.io.formats.coco import WHOLEBODY_LISTS
 
 KINDS: dict[str, Callable[[Any], bool]] = {
     # boxes may belong to names; where ids become arrays or go into COCO's evaluation they cannot

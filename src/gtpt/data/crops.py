@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gtpt.core.geometry import affine_matrices, boxes_to_crops, crop
+from gtpt.core.skeleton import Skeleton
 from gtpt.data.coco import open_stores, read_coco
 from gtpt.data.dataset import CropDataset
-from gtpt.geometry import affine_matrices, boxes_to_crops, crop
-from gtpt.skeleton import Skeleton
-from gtpt.sources import open_source
+from gtpt.io.sources import open_source
 
 
 def load_crops(path: str | Path, skeleton: Skeleton, input_size: tuple[int, int], limit: int = 64) -> np.ndarray:

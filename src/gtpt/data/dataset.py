@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gtpt import codec
+from gtpt.core import simcc
+from gtpt.core.geometry import affine_matrices, crop, mirror_crops, transform_points
+from gtpt.core.skeleton import Skeleton
 from gtpt.data.augment import AugmentConfig, plain_view, random_view, vary_pixels
 from gtpt.data.coco import Persons
 from gtpt.data.images import FileStore
-from gtpt.geometry import affine_matrices, crop, mirror_crops, transform_points
-from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,13 +86,13 @@ class Collate:
 
     input_size: tuple[int, int]
     split: float
-    sigma: float = codec.SIGMA
+    sigma: float = simcc.SIGMA
 
     def __call__(self, items: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
         import torch  # reading and evaluating data works without it
 
         batch = {key: np.stack([item[key] for item in items]) for key in items[0]}
-        x, y, weights = codec.simcc_targets(batch["joints"], batch["visible"], self.input_size, self.split, self.sigma)
+        x, y, weights = simcc.encode(batch["joints"], batch["visible"], self.input_size, self.split, self.sigma)
         batch |= {"target_x": x, "target_y": y, "weight": weights}
         return {key: torch.from_numpy(value) for key, value in batch.items()}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gtpt.images import decode_image
+from gtpt.io.images import decode_image
 
 
 class FileStore:

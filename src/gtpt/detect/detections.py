@@ -68,7 +68,7 @@ class Detector(ABC):
 
         Args:
             images: RGB uint8 (H, W, 3), of any sizes.
-            names: file names of photos, frame numbers of films; only boxes that are kept by name need them.
+            names: file names of photos, frame numbers of videos; only boxes that are kept by name need them.
 
         Returns:
             One `Detections` per image; empty where nobody is found.

@@ -24,7 +24,7 @@ class GivenBoxes(Detector):
     """Boxes that are known beforehand.
 
     Boxes kept by file name: every image must be listed, with (0, 4) boxes where there is nobody; a folder in the names
-    matters only where a file name occurs twice. Boxes kept by number (COCO image ids, frames of a film): the images must
+    matters only where a file name occurs twice. Boxes kept by number (COCO image ids, frames of a video): the images must
     be called by numbers ("000000000139.jpg"), and one without boxes is an image without people.
 
     Args:
@@ -83,7 +83,7 @@ def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
     Args:
         path: a COCO annotation file (boxes of its people, crowds left out), COCO results
             ([{"image_id", "bbox", "score"}, ...]), or a CSV table with a column name (a photo's file name) or frame
-            (its number in a film) and x1, y1, x2, y2 or x, y, w, h, and perhaps score; a row without numbers says that
+            (its number in a video) and x1, y1, x2, y2 or x, y, w, h, and perhaps score; a row without numbers says that
             nobody is in the image.
         threshold: boxes with a lower score are left out.
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from gtpt.detect.detections import Detections, Detector
-from gtpt.images import as_rgb
-from gtpt.runtime.session import open_session
+from gtpt.engines.session import open_session
+from gtpt.io.images import as_rgb
 
 STRIDES = (8, 16, 32)
 GREY = 114  # of the border that fills the network's input

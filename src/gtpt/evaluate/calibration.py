@@ -1,4 +1,4 @@
-"""How far scores can be trusted as probabilities, and the fit of the table that makes them so (`gtpt.calibration`)."""
+"""How far scores can be trusted as probabilities, and the fit of the table that makes them so (`gtpt.core.calibration`)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gtpt.calibration import Calibration
+from gtpt.core.calibration import Calibration
 from gtpt.evaluate.oks import keypoint_similarity
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from gtpt._extras import require
+from gtpt.core.extras import require
+from gtpt.core.skeleton import Skeleton
 from gtpt.data.coco import check_form, check_keypoint_names, is_box, joint_list, require_coco
 from gtpt.data.images import read_json
 from gtpt.evaluate.report import METRICS, UNDEFINED, Protocol, Report
-from gtpt.skeleton import Skeleton
 
 logger = logging.getLogger(__name__)
 

@@ -74,7 +74,7 @@ def rescore(keypoint_scores: np.ndarray, box_scores: np.ndarray, threshold: floa
     """Person scores: box score times the mean of the raw keypoint scores above a threshold, 0 where there is none.
 
     Args:
-        keypoint_scores: (N, K) raw scores (`gtpt.codec.decode`).
+        keypoint_scores: (N, K) raw scores (`gtpt.core.simcc.decode`).
         box_scores: (N,) detector scores in [0, 1].
         threshold: lowest raw score, exclusive, that counts.
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gtpt import codec
+from gtpt.core import simcc
+from gtpt.core.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
+from gtpt.core.skeleton import Skeleton
 from gtpt.data.coco import Persons, open_stores, person_category, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import read_json
+from gtpt.engines import Engine, open_engine
+from gtpt.engines.base import Crops2SimCC, check_torch_device, torch_network
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
-from gtpt.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
-from gtpt.runtime import Engine, open_engine
-from gtpt.runtime.engine import Crops2SimCC, check_torch_device, torch_network
-from gtpt.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from gtpt.model.config import GTPTConfig
@@ -61,8 +61,8 @@ def estimate(
         crops, affine = np.stack([i["crop"] for i in items]), np.stack([i["affine"] for i in items])
         logits = network(crops)
         if flip_test:
-            logits = codec.fuse_flip(logits, network(mirror_crops(crops)), dataset.skeleton.flip_index, split)
-        points, scores[batch] = codec.decode(*logits, split)
+            logits = simcc.fuse_flip(logits, network(mirror_crops(crops)), dataset.skeleton.flip_index, split)
+        points, scores[batch] = simcc.decode(*logits, split)
         keypoints[batch] = transform_points(points, invert_affine(affine))
     return Estimates(keypoints, scores)
 
@@ -91,7 +91,7 @@ def test(
         flip: average with the mirrored crops.
         entire: without pruning.
         device: "cpu", "cuda" or "cuda:1"; one that is not there is an error.
-        engine, precision: of an exported file, see `gtpt.runtime.open_engine`.
+        engine, precision: of an exported file, see `gtpt.engines.open_engine`.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: files or settings that cannot work together.

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.model.config import decode_header, make_config, parse_header
 from gtpt.model.network import GTPT
-from gtpt.skeleton import Skeleton, load_skeleton
 
 HEADER = "gtpt"
 
@@ -39,7 +39,7 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
     Args:
         model: with its skeleton.
         path: usually *.safetensors.
-        extra: JSON-able facts to keep in the header, e.g. {"calibration": {...}}.
+        extra: JSON-able entries to keep in the header, e.g. {"calibration": {...}}.
 
     Raises:
         ValueError: no skeleton, or a network of `reparameterize`: training needs the norms that it has lost.
@@ -74,7 +74,7 @@ def load(path: str | Path) -> GTPT:
 
 
 def read_header(path: str | Path) -> dict[str, Any]:
-    """Configuration, skeleton and extra facts of a checkpoint, without its tensors."""
+    """Configuration, skeleton and extra entries of a checkpoint, without its tensors."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
@@ -93,7 +93,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
     return decode_header(metadata[HEADER], str(path))
 
 
-def extra_facts(path: str | Path) -> dict[str, Any]:
+def extra_metadata(path: str | Path) -> dict[str, Any]:
     """What the header says beside configuration and skeleton: the `extra` of `save`."""
     return {key: value for key, value in read_header(path).items() if key not in ("config", "skeleton")}
 

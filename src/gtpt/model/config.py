@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from gtpt.skeleton import KeypointGroup, Skeleton, load_skeleton
+from gtpt.core.skeleton import KeypointGroup, Skeleton, load_skeleton
 
 BODY_KEEP_RATES = (1.0, 0.7, 0.3, 0.1)
 WHOLEBODY_KEEP_RATES = (1.0, 0.7, 0.5, 0.3)  # fine keypoint tokens share the budget of a group

@@ -9,10 +9,10 @@ from itertools import product
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from gtpt.core.skeleton import Skeleton
 from gtpt.model.config import SIZES, GTPTConfig, make_config
 from gtpt.model.network import GTPT
 from gtpt.model.official import SKELETONS
-from gtpt.skeleton import Skeleton
 
 
 @dataclass(frozen=True)

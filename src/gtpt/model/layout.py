@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
-from gtpt.skeleton import KeypointGroup
+from gtpt.core.skeleton import KeypointGroup
 
 
 @dataclass(frozen=True)

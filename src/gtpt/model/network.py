@@ -20,13 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gtpt.geometry import PIXEL_MEAN, PIXEL_STD
+from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
+from gtpt.core.skeleton import Skeleton
 from gtpt.model.attention import Attention
 from gtpt.model.config import ENTIRE, GTPTConfig
 from gtpt.model.layout import Layout
 from gtpt.model.pruning import patch_scores, prune, rows, take, top_patches
 from gtpt.model.stem import STEMS
-from gtpt.skeleton import Skeleton
 
 
 class Explained(NamedTuple):
@@ -246,8 +246,8 @@ class GTPT(nn.Module):
         Returns:
             Tokens (B, G, T, D), their positions (B, G, T, D), zero for keypoints, and patch numbers G x (B, N).
         """
-        layout, (enter, relu, leave, sigmoid) = self.layout, self.group_gate
-        hidden = relu(enter(person.image))  # (B, N, D / 2)
+        layout, gates = self.layout, cast("nn.Linear", self.group_gate[2])
+        hidden = self.group_gate[:2](person.image)  # (B, N, D / 2)
         tokens, positions, numbers = [], [], []
         for g, group in enumerate(layout.groups):
             visual, ids = [person.image, person.pos, hidden], person.ids
@@ -257,8 +257,8 @@ class GTPT(nn.Module):
                 visual, ids = [take(t, index) for t in visual], ids.gather(1, index)
                 kept.setdefault("entry", []).append(ids)
             image, pos, own_hidden = visual
-            weight, bias = (p.unflatten(0, (len(layout.groups), -1))[g] for p in (leave.weight, leave.bias))
-            gate = sigmoid(F.linear(own_hidden, weight, bias))  # (B, N, D), of the patches that stay
+            weight, bias = (p.unflatten(0, (len(layout.groups), -1))[g] for p in (gates.weight, gates.bias))
+            gate = F.linear(own_hidden, weight, bias).sigmoid()  # (B, N, D), of the patches that stay
             joints = rows(person.side, group.joints, dim=1)
             side = [F.pad(joints, (0, 0, 0, layout.slots - len(group.joints)))]  # (B, slots, D)
             if self.fine_keypoint_token is not None and group.fine_tokens:

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gtpt.model.checkpoint import extra_facts, load, replace_atomically, save
+from gtpt.core.skeleton import load_skeleton
+from gtpt.model.checkpoint import extra_metadata, load, replace_atomically, save
 from gtpt.model.config import SIZES, GTPTConfig, make_config
 from gtpt.model.network import GTPT
-from gtpt.skeleton import load_skeleton
 from gtpt.weights import resolve
 
 Branch = Literal["ema", "live"]
@@ -203,7 +203,7 @@ def load_any(path: str | Path, branch: Branch = "ema") -> GTPT:
 
 def facts_of(path: Path) -> dict[str, Any]:
     """What a file of `load_any` says beside its network, such as a calibration; nothing if it is one of the authors'."""
-    return {} if path.suffix in OFFICIAL_SUFFIXES else extra_facts(path)
+    return {} if path.suffix in OFFICIAL_SUFFIXES else extra_metadata(path)
 
 
 def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> GTPT:

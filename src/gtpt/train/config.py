@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from gtpt.codec import SIGMA
+from gtpt.core.simcc import SIGMA
 from gtpt.data.augment import AugmentConfig
 
 

@@ -47,7 +47,7 @@ def global_perceived_loss(
     Args:
         pruned, entire: x and y logits (B, K, W * split), (B, K, H * split), float32; None for a pass that was not run,
             whose parts are then 0.
-        targets: Gaussians of `gtpt.codec.simcc_targets`, same shapes.
+        targets: Gaussians of `gtpt.core.simcc.encode`, same shapes.
         weight: (B, K) joint weights.
     """
     sums = {part: torch.zeros_like(weight) for part in ("entire", "pruned", "distill")}

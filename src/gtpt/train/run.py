@@ -25,6 +25,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
@@ -34,7 +35,6 @@ from gtpt.evaluate.run import Estimates, evaluate_network, evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
 from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
-from gtpt.skeleton import Skeleton, load_skeleton
 from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig, load_experiment
 from gtpt.train.module import PoseTraining
 
@@ -77,7 +77,7 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
         _prepare_folder(experiment)
     _fit(trainer, module, resume if resume.is_file() else None)
     if trainer.is_global_zero:
-        save(module.ema, out / FINAL, {"step": trainer.global_step, **keeper.facts})  # the last epoch was validated
+        save(module.ema, out / FINAL, {"step": trainer.global_step, **keeper.metadata})  # the last epoch was validated
     return out / (BEST if (out / BEST).is_file() else FINAL)
 
 
@@ -182,13 +182,13 @@ class CheckpointKeeper(Callback):
 
     def __init__(self, experiment: Experiment):
         self.experiment, self.best_ap = experiment, -1.0
-        self.facts: dict[str, Any] = {}  # the calibration of the last validation, as the header of a checkpoint keeps it
+        self.metadata: dict[str, Any] = {}  # the calibration of the last validation, as the header of a checkpoint keeps it
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best_ap": self.best_ap, "facts": self.facts}
+        return {"best_ap": self.best_ap, "metadata": self.metadata}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.best_ap, self.facts = state["best_ap"], state.get("facts", {})
+        self.best_ap, self.metadata = state["best_ap"], state.get("metadata", {})
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         if trainer.global_step % self.experiment.train.checkpoint_every == 0 and not trainer.is_last_batch:
@@ -206,7 +206,7 @@ class CheckpointKeeper(Callback):
         epoch = trainer.current_epoch
         boxes = self.experiment.data.boxes
         report, persons, found = evaluate_network(module.ema, val.annotations, val.images, boxes=boxes)
-        self.facts = {} if boxes else calibration_of(found, persons, module.ema.skeleton)
+        self.metadata = {} if boxes else calibration_of(found, persons, module.ema.skeleton)
         ap, overall = report.ap, next(reversed(report.figures.values()))
         module.log_dict({f"val/{k}": v for k, v in overall.items()}, rank_zero_only=True)
         line = {"epoch": epoch, "step": trainer.global_step, **overall}
@@ -215,8 +215,8 @@ class CheckpointKeeper(Callback):
         logger.info("epoch %d: AP %.3f (best %.3f)", epoch, ap, max(ap, self.best_ap))
         if ap > self.best_ap:
             self.best_ap = ap
-            facts = {"epoch": epoch, "step": trainer.global_step, "AP": ap, **self.facts}
-            save(module.ema, self.experiment.out / BEST, facts)
+            metadata = {"epoch": epoch, "step": trainer.global_step, "AP": ap, **self.metadata}
+            save(module.ema, self.experiment.out / BEST, metadata)
 
     def _save(self, trainer: Any) -> None:
         trainer.save_checkpoint(self.experiment.out / LAST)

@@ -1,0 +1,298 @@
+"""Skeletons: what the keypoints are called, how they connect, mirror, group and are judged.
+
+A skeleton is data, read from a YAML file; the 17 points of COCO and the 133 of COCO-WholeBody are two such files and a
+user's own is a third of the same form (see `docs/skeletons.md`). Nothing here knows about images or networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+BUILTIN_DIR = Path(__file__).parent / "skeletons"
+DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
+
+
+@dataclass(frozen=True)
+class KeypointGroup:
+    """Keypoints that prune image patches together (GTPT section 3.3).
+
+    Attributes:
+        name: for people, e.g. "arms".
+        keypoints: indices of the coarse (sparse) keypoints, each a token of its own from the middle of the network on.
+        parts: per part, its name and the indices of the fine (dense) keypoints that grow from that part's token.
+    """
+
+    name: str
+    keypoints: tuple[int, ...]
+    parts: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    @property
+    def fine(self) -> tuple[int, ...]:
+        """Indices of all fine keypoints, part after part."""
+        return tuple(i for _, indices in self.parts for i in indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Skeleton:
+    """Names, edges, mirror pairs, OKS constants and groups of K keypoints; validated on creation.
+
+    Attributes:
+        name: identifier, e.g. "coco17".
+        keypoints: K unique names, in the order of every array of keypoints.
+        sigmas: (K,) float64 OKS constants (COCO convention: the tolerance grows with 2 * sigma * sqrt(area)).
+        edges: pairs of indices, the limbs that are drawn.
+        flip_pairs: pairs of indices that swap when the image is mirrored.
+        groups: every keypoint belongs to exactly one group, as a coarse or as a fine one.
+        lower_body: indices that count as lower body in half-body augmentation; the others are upper body.
+        parts: slices that are evaluated on their own, name -> indices (empty for coco17).
+
+    Raises:
+        ValueError: duplicate names, indices outside 0..K-1, a keypoint in no group or two, a part without keypoints, a
+            sigma that is not positive.
+    """
+
+    name: str
+    keypoints: tuple[str, ...]
+    sigmas: np.ndarray
+    edges: tuple[tuple[int, int], ...] = ()
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+    groups: tuple[KeypointGroup, ...] = ()
+    lower_body: tuple[int, ...] = ()
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count = len(self.keypoints)
+        if not count:
+            raise ValueError(f"skeleton {self.name!r} has no keypoints")
+        if twice := sorted({k for k in self.keypoints if self.keypoints.count(k) > 1}):
+            raise ValueError(f"skeleton {self.name!r}: keypoint names must be unique, twice: {twice}")
+        sigmas = np.asarray(self.sigmas, dtype=np.float64)
+        if sigmas.shape != (count,) or not np.all(np.isfinite(sigmas) & (sigmas > 0)):
+            raise ValueError(f"skeleton {self.name!r}: sigmas must be {count} positive numbers, got {self.sigmas!r}")
+        object.__setattr__(self, "sigmas", sigmas)
+        if not self.groups:
+            object.__setattr__(self, "groups", (KeypointGroup("all", tuple(range(count))),))
+        self._check_indices()
+        self._check_groups()
+        paired = [i for pair in self.flip_pairs for i in pair]
+        if len(set(paired)) != len(paired):
+            twice = sorted({self.keypoints[i] for i in paired if paired.count(i) > 1})
+            raise ValueError(f"skeleton {self.name!r}: a keypoint can be in one flip pair only, twice: {twice}")
+
+    def _check_indices(self) -> None:
+        """Everything that refers to keypoints refers to some that are there."""
+        fine = {f"part {part!r} of group {g.name!r}": indices for g in self.groups for part, indices in g.parts}
+        parts = {f"part {part!r}": indices for part, indices in self.parts.items()}
+        pairs = [(what, pair) for what in ("edges", "flip_pairs") for pair in getattr(self, what)]
+        for what, pair in pairs:
+            if len(pair) != 2:
+                raise ValueError(f"skeleton {self.name!r}: {what} must be pairs of indices, got {pair!r}")
+        for what, indices in (fine | parts).items():
+            if not indices:
+                raise ValueError(f"skeleton {self.name!r}: {what} has no keypoints; name some or leave it out")
+        coarse = [(f"group {g.name!r}", g.keypoints) for g in self.groups]
+        for what, indices in [*pairs, *coarse, *fine.items(), *parts.items(), ("lower_body", self.lower_body)]:
+            if odd := [i for i in indices if not isinstance(i, (int, np.integer)) or not 0 <= i < len(self)]:
+                allowed = f"allowed are the indices 0 to {len(self) - 1}"
+                raise ValueError(f"skeleton {self.name!r}: {what}: no keypoint {odd[0]!r}, {allowed}")
+
+    def _check_groups(self) -> None:
+        owners = [i for g in self.groups for i in (*g.keypoints, *g.fine)]
+        if odd := [name for i, name in enumerate(self.keypoints) if owners.count(i) != 1]:
+            raise ValueError(f"skeleton {self.name!r}: each keypoint must be in exactly one group, not so: {odd}")
+        for group in self.groups:
+            if not group.keypoints:
+                raise ValueError(f"skeleton {self.name!r}: group {group.name!r} needs at least one coarse keypoint")
+
+    def __len__(self) -> int:
+        return len(self.keypoints)
+
+    def __repr__(self) -> str:
+        groups = ", ".join(f"{g.name} {len(g.keypoints)}+{len(g.fine)}" for g in self.groups)
+        return f"Skeleton({self.name!r}, {len(self)} keypoints, groups: {groups})"
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Skeleton) and self.to_dict() == other.to_dict())
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.keypoints))
+
+    @cached_property
+    def flip_index(self) -> np.ndarray:
+        """(K,) int64: keypoint i of the mirrored image is keypoint flip_index[i] of the original."""
+        index = np.arange(len(self))
+        for a, b in self.flip_pairs:
+            index[a], index[b] = b, a
+        return index
+
+    def index(self, name: str) -> int:
+        """Index of a keypoint by name; ValueError with the known names if there is none."""
+        return _lookup(self.keypoints, name, f"skeleton {self.name!r}")
+
+    def part_of(self, index: int) -> str | None:
+        """Name of the part whose fine keypoint this is ("face", "left_hand"); None for a coarse keypoint."""
+        return next((part for g in self.groups for part, fine in g.parts if index in fine), None)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], source: str = "skeleton") -> Skeleton:
+        """Build from the content of a skeleton file (names everywhere; see `docs/skeletons.md`).
+
+        Raises:
+            ValueError: unknown or missing keys, values of another form, unknown keypoint names, or what `Skeleton` refuses;
+                `source` is named in the message.
+        """
+        from gtpt.core.skeleton_file import read_form
+
+        form = read_form(data, source)
+        names = tuple(form.keypoints)
+
+        def pick(patterns: Iterable[str]) -> tuple[int, ...]:
+            return tuple(i for p in patterns for i in _match(names, p, source))
+
+        chains = [_chain(pick(chain), chain, source) for chain in form.edges]
+        groups = tuple(
+            KeypointGroup(name, pick(g.keypoints), tuple((part, pick(fine)) for part, fine in g.parts.items()))
+            for name, g in form.groups.items()
+        )
+        flip_pairs = [_pair(pick(p), p, source) for p in form.flip_pairs]
+        lower_body, parts = pick(form.lower_body), {part: pick(points) for part, points in form.parts.items()}
+        try:
+            return cls(
+                name=form.name,
+                keypoints=names,
+                sigmas=np.array(list(form.keypoints.values())),
+                edges=tuple(pair for chain in chains for pair in pairwise(chain)),
+                flip_pairs=_flip_pairs(names, flip_pairs),
+                groups=groups,
+                lower_body=lower_body,
+                parts=parts,
+            )
+        except ValueError as error:
+            raise ValueError(f"{source}: {error}") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file form, so that `Skeleton.from_dict(s.to_dict()) == s`; plain JSON types."""
+        name = self.keypoints.__getitem__
+        automatic = set(_left_right_pairs(self.keypoints))
+        return {
+            "name": self.name,
+            "keypoints": dict(zip(self.keypoints, self.sigmas.tolist(), strict=True)),
+            "edges": [[name(a), name(b)] for a, b in self.edges],
+            "flip_pairs": [[name(a), name(b)] for a, b in self.flip_pairs if (a, b) not in automatic],
+            "groups": {
+                g.name: {
+                    "keypoints": [name(i) for i in g.keypoints],
+                    "parts": {part: [name(i) for i in fine] for part, fine in g.parts},
+                }
+                for g in self.groups
+            },
+            "lower_body": [name(i) for i in self.lower_body],
+            "parts": {part: [name(i) for i in points] for part, points in self.parts.items()},
+        }
+
+    @classmethod
+    def from_coco_category(cls, category: Mapping[str, Any]) -> Skeleton:
+        """Build from an entry of `categories` of a COCO keypoint file (its `skeleton` counts from 1).
+
+        All keypoints fall into one group and get the default sigma; write `to_dict()` to a YAML file to refine both.
+
+        Raises:
+            ValueError: no list of names, or an edge that is no pair of numbers from 1 to K; the category is named.
+        """
+        source, listed = f"COCO category {category.get('name')!r}", category.get("keypoints")
+        if not listed or not isinstance(listed, (list, tuple)):
+            raise ValueError(f"{source} has no 'keypoints' list of names")
+        names = [str(n) for n in listed]
+        edges = category.get("skeleton") or ()
+        for edge in edges if isinstance(edges, (list, tuple)) else (edges,):
+            ends = edge if isinstance(edge, (list, tuple)) else ()
+            if len(ends) != 2 or not all(isinstance(i, (int, np.integer)) and 1 <= i <= len(names) for i in ends):
+                raise ValueError(
+                    f"{source}: its 'skeleton' has the edge {edge!r}, allowed are pairs of numbers from 1 to {len(names)}: "
+                    f"COCO counts keypoints from 1"
+                )
+        chains = [[names[a - 1], names[b - 1]] for a, b in edges]
+        return cls.from_dict({"name": str(category.get("name", "custom")), "keypoints": names, "edges": chains}, source)
+
+
+def builtin_skeletons() -> list[str]:
+    """Names that `load_skeleton` knows without a file."""
+    return sorted(p.stem for p in BUILTIN_DIR.glob("*.yaml"))
+
+
+def load_skeleton(source: str | Path | Skeleton) -> Skeleton:
+    """A skeleton by built-in name ("coco17", "coco_wholebody133") or from a YAML file.
+
+    Raises:
+        FileNotFoundError: neither a built-in name nor a file; the message lists the built-in names.
+        ValueError: the file is no valid skeleton; the message names the file and what is wrong.
+    """
+    if isinstance(source, Skeleton):
+        return source
+    if str(source) in builtin_skeletons():
+        return _read(BUILTIN_DIR / f"{source}.yaml")
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"no skeleton {str(source)!r}: give a YAML file or one of {builtin_skeletons()}")
+    return _read(path)
+
+
+@lru_cache(maxsize=16)
+def _read_cached(path: Path, _modified: float) -> Skeleton:
+    try:
+        return Skeleton.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a YAML file: {error}") from error
+
+
+def _read(path: Path) -> Skeleton:
+    return _read_cached(path, path.stat().st_mtime)
+
+
+def _lookup(names: Sequence[str], name: str, source: str) -> int:
+    try:
+        return names.index(name)
+    except ValueError:
+        raise ValueError(f"{source}: no keypoint {name!r}; known: {list(names)}") from None
+
+
+def _match(names: Sequence[str], pattern: str, source: str) -> list[int]:
+    """Indices of a name, or of a pattern with * in keypoint order."""
+    if "*" not in pattern:
+        return [_lookup(names, pattern, source)]
+    if found := [i for i, n in enumerate(names) if fnmatchcase(n, pattern)]:
+        return found
+    raise ValueError(f"{source}: no keypoint matches {pattern!r}; known: {list(names)}")
+
+
+def _chain(indices: tuple[int, ...], names: Sequence[str], source: str) -> tuple[int, ...]:
+    if len(indices) < 2:
+        raise ValueError(f"{source}: edges are lists of two keypoint names or more, got {names!r}")
+    return indices
+
+
+def _pair(indices: tuple[int, ...], names: Sequence[str], source: str) -> tuple[int, int]:
+    if len(indices) != 2:
+        raise ValueError(f"{source}: a flip pair is two keypoint names, got {names!r}")
+    return indices[0], indices[1]
+
+
+def _left_right_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """left_X and right_X mirror each other without being listed."""
+    mirror = {n: "right" + n.removeprefix("left") for n in names if n.startswith("left_")}
+    return tuple((names.index(left), names.index(right)) for left, right in mirror.items() if right in names)
+
+
+def _flip_pairs(names: Sequence[str], listed: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """The automatic left_X, right_X pairs and the listed ones; listing an automatic pair again does no harm."""
+    unordered = {frozenset(pair): pair for pair in (*listed, *_left_right_pairs(names))}
+    return tuple(sorted(unordered.values()))

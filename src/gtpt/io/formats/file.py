@@ -1,0 +1,110 @@
+"""What writers of a single file share: it is valid at any moment and takes its name when it is complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+
+from gtpt.core.poses import Poses
+from gtpt.core.skeleton import Skeleton
+
+
+@contextmanager
+def naming_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError into one of the same kind whose message says what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write the results to {path}: {error.strerror or error}") from error
+
+
+class FileWriter(AbstractContextManager["FileWriter"]):
+    """Grows as NAME.partial in the same folder and replaces NAME on close.
+
+    Subclasses write to `file` and count in `images` what is safely there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+        self.images = 0
+        self._skeleton: Skeleton | None = None
+        with naming_errors(path):
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "there is a folder of that name")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.partial, "w+b", buffering=0)  # unbuffered: no result waits in memory
+
+    def check(self, poses: Poses) -> None:
+        """All images of one file have the same keypoints."""
+        self._skeleton = self._skeleton or poses.skeleton
+        if poses.skeleton is not self._skeleton and poses.skeleton != self._skeleton:
+            raise ValueError(
+                f"{self.path}: the skeleton of one file is the same for all images, "
+                f"{self._skeleton.name!r} first and then {poses.skeleton.name!r}: open another file"
+            )
+
+    def finish(self) -> None:
+        """What a format writes last."""
+
+    def usable(self) -> bool:
+        """Does the file hold results that can be read although `finish` failed?"""
+        return False
+
+    def close(self) -> None:
+        if self.file.closed:
+            return
+        with naming_errors(self.path):
+            try:
+                with self.file:
+                    self.finish()
+                    os.fsync(self.file.fileno())
+            except OSError:
+                if self.usable():
+                    os.replace(self.partial, self.path)
+                self.partial.unlink(missing_ok=True)  # on a full disk of all places
+                raise
+            os.replace(self.partial, self.path)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or self.images:
+            self.close()
+        else:  # an error before the first result: an older file is worth more than an empty one
+            with suppress(OSError), self.file:
+                self.finish()
+            self.partial.unlink(missing_ok=True)
+
+
+class RecordWriter(FileWriter):
+    """A file of records after each other: `head`, the records, `tail`. The tail is always there, even between records."""
+
+    head = b""
+    tail = b""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._end = 0  # of the last record: where the tail starts
+        self.append(self.head)
+
+    def append(self, record: bytes) -> None:
+        """Write a whole record, or nothing of it if the disk is full or the user interrupts."""
+        with naming_errors(self.path):
+            try:
+                self._write(record + self.tail)
+            except BaseException:
+                self.file.truncate(self._end)
+                self._write(self.tail)
+                raise
+            self._end += len(record)
+
+    def usable(self) -> bool:
+        return self.images > 0
+
+    def _write(self, data: bytes) -> None:
+        self.file.seek(self._end)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self.file.write(rest) :]

@@ -1,0 +1,41 @@
+"""NPZ: all arrays of `Poses`, people after each other. They stay in memory until the end: long videos want JSON lines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gtpt.core.numbers import to_json_text
+from gtpt.core.poses import ARRAYS, Poses
+from gtpt.core.skeleton import load_skeleton
+from gtpt.io.formats.file import FileWriter
+
+
+class NPZWriter(FileWriter):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._poses: list[Poses] = []
+        self._frames: list[tuple[int, float, str]] = []
+
+    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+        self.check(poses)
+        self._poses.append(poses)
+        self._frames.append((frame, time, name))
+        self.images += 1
+
+    def finish(self) -> None:
+        poses = self._poses or [Poses.empty((0, 0), load_skeleton("coco17"))]  # no image at all: arrays of length 0
+        frames = np.array([frame for frame, _, _ in self._frames], dtype=np.int64)
+        arrays: dict[str, Any] = {
+            "frames": frames,
+            "times": np.array([time for _, time, _ in self._frames], dtype=np.float64),
+            "names": np.array([name for _, _, name in self._frames], dtype=str),
+            "image_sizes": np.array([p.image_size for p in self._poses], dtype=np.int64).reshape(-1, 2),
+            "person_frames": np.repeat(frames, [len(p) for p in self._poses]),
+            "joints": np.array(poses[0].skeleton.keypoints),
+            "skeleton": np.array(to_json_text(poses[0].skeleton.to_dict())),
+            **{name: np.concatenate([getattr(p, name) for p in poses]) for name in ARRAYS},
+        }
+        np.savez_compressed(self.file, **arrays)

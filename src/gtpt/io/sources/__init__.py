@@ -1,0 +1,81 @@
+"""Pictures in: photos, folders, videos, streams and cameras, all as one stream of `Frame`s in constant memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+from gtpt.io.sources.base import Frame, Kind, PathLike, Selection, Skipped, Source
+from gtpt.io.sources.camera import open_camera
+from gtpt.io.sources.photos import IMAGE_SUFFIXES, open_folder, open_images
+from gtpt.io.sources.video import open_video, without_password
+
+__all__ = ["IMAGE_SUFFIXES", "Frame", "Kind", "Selection", "Skipped", "Source", "open_source", "without_password"]
+
+
+def open_source(
+    source: PathLike | int | Sequence[PathLike],
+    *,
+    stride: int = 1,
+    start: float | None = None,
+    end: float | None = None,
+) -> Source:
+    """Open anything that has pictures and read its first frame, so that errors come before any work starts.
+
+    Args:
+        source: an image file; a folder of images (in natural order, not recursive, other files are skipped and counted)
+            or a list of image files; a video file; a URL (rtsp, http, ...); a camera number, as int or "0".
+        stride: take every n-th frame.
+        start, end: seconds from the beginning: frames with start <= time < end. Not for photos.
+
+    A video's frames before `start` are not decoded, but the file is read up to there, so that `Frame.index` is right also
+    for a variable frame rate. A broken frame or file is skipped and counted, and the rest goes on; a single photo
+    that cannot be read is an error. A slow reader of a live stream sees it late, it does not lose frames.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        ValueError: bad stride, start or end; not an image or video; no video in it; not a single readable frame;
+            a stream or camera that cannot be opened.
+        ImportError: a video or stream without the `video` extra.
+    """
+    selection = Selection(stride, start, end)
+    opened = _open(source, selection)
+    try:
+        first = next(opened, None)
+    except BaseException:
+        opened.close()
+        raise
+    if first is None:
+        opened.close()
+        bounds = "" if start is None and end is None else f" between start={start} and end={end} seconds"
+        reasons = "".join(f"; {name}: {reason}" for name, reason in opened.skipped.items[:3])
+        raise ValueError(f"no frames in {_shown(source)}{bounds}{reasons}")
+    opened._frames = chain([first], opened._frames)
+    return opened
+
+
+def _open(source: PathLike | int | Sequence[PathLike], selection: Selection) -> Source:
+    if isinstance(source, int) and not isinstance(source, bool):
+        return open_camera(source, selection)
+    if isinstance(source, Sequence) and not isinstance(source, str):
+        return open_images([Path(p) for p in source], selection)
+    if not isinstance(source, (str, Path)):
+        raise ValueError(f"a source is a path, a list of paths, a URL or a camera number, got {type(source).__name__}")
+    text, path = str(source), Path(source)
+    if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
+        return open_video(text, selection, "stream")
+    if path.is_dir():
+        return open_folder(path, selection)
+    if not path.exists():
+        if text.isascii() and text.isdigit():
+            return open_camera(int(text), selection)
+        raise FileNotFoundError(f"no such file or folder: {text}")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return open_images([path], selection, kind="image")
+    return open_video(text, selection, "video")
+
+
+def _shown(source: object) -> str:
+    return f"the list of {len(source)} files" if isinstance(source, (list, tuple)) else str(source)

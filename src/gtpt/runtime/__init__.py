@@ -1,5 +1,0 @@
-"""Engines that run a network; onnxruntime by default, so that no PyTorch is needed."""
-
-from gtpt.runtime.engine import Engine, NetworkInfo, open_engine
-
-__all__ = ["Engine", "NetworkInfo", "open_engine"]
