@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import nn
 
+from gtpt.core.errors import WeightsError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.model.config import decode_header, make_config, parse_header
 from gtpt.model.network import GTPT
@@ -42,14 +43,14 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
         extra: JSON-able entries to keep in the header, e.g. {"calibration": {...}}.
 
     Raises:
-        ValueError: no skeleton, or a network of `reparameterize`: training needs the norms that it has lost.
+        WeightsError: no skeleton, or a network of `reparameterize`: training needs the norms that it has lost.
     """
     from safetensors.torch import save_file
 
     if not isinstance(model.patch_norm, nn.BatchNorm2d):
-        raise ValueError("a reparameterized network has no norms to train with; save the network that it was made of")
+        raise WeightsError("a reparameterized network has no norms to train with; save the network that it was made of")
     if model.skeleton is None:
-        raise ValueError("this network has no skeleton; set model.skeleton before saving it")
+        raise WeightsError("this network has no skeleton; set model.skeleton before saving it")
     header = {"config": model.config.to_dict(), "skeleton": model.skeleton.to_dict(), **(extra or {})}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     replace_atomically(Path(path), lambda tmp: save_file(tensors, tmp, metadata={HEADER: json.dumps(header)}))
@@ -69,7 +70,7 @@ def load(path: str | Path) -> GTPT:
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path} does not fit its own header: {error}") from error
+        raise WeightsError(f"{path} does not fit its own header: {error}") from error
     return model.eval()
 
 
@@ -84,12 +85,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(
+        raise WeightsError(
             f"{path} is not a complete safetensors file ({error}). Authors' *.pth files are read by "
             f"gtpt.model.load_official, or turned into one of ours by `gtpt convert`."
         ) from error
     if HEADER not in metadata:
-        raise ValueError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
+        raise WeightsError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
     return decode_header(metadata[HEADER], str(path))
 
 

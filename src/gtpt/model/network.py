@@ -95,8 +95,9 @@ class PatchEmbed(nn.Linear):
     def forward(self, features: Tensor) -> Tensor:
         """Feature map (B, C, H, W) to tokens (B, N, D), row-major."""
         ph, pw = self.patch
-        patches = features.unflatten(3, (-1, pw)).unflatten(2, (-1, ph))  # (B, C, rows, ph, columns, pw)
-        patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (B, N, ph * pw * C), channel fastest
+        pixels = features.permute(0, 2, 3, 1)  # (B, H, W, C), channels last, as they lie in memory
+        patches = pixels.unflatten(2, (-1, pw)).unflatten(1, (-1, ph))  # (B, rows, ph, columns, pw, C)
+        patches = patches.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, N, ph * pw * C), channel fastest
         return super().forward(patches)
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gtpt.core.errors import InputError
 from gtpt.model.network import GTPT
 from gtpt.model.stem import PlainStem
 
@@ -29,12 +30,12 @@ def reparameterize(model: GTPT) -> GTPT:
         model: stays as it is, and training it further does not reach the copy.
 
     Raises:
-        ValueError: not a GTPT, or one that was reparameterized before.
+        InputError: not a GTPT, or one that was reparameterized before.
     """
     if not isinstance(model, GTPT):
-        raise ValueError(f"only a gtpt.model.GTPT can be reparameterized, got {type(model).__name__}")
+        raise InputError(f"only a gtpt.model.GTPT can be reparameterized, got {type(model).__name__}")
     if isinstance(model.stem, Stem):
-        raise ValueError("this network was reparameterized before: take the one that it was made of")
+        raise InputError("this network was reparameterized before: take the one that it was made of")
     fast = copy.deepcopy(model).cpu().float()
     fast.stem = stem = Stem(fast.stem)
     fast.patch_embed = PatchConvolution(fast, stem.order)  # type: ignore[assignment]
