@@ -99,7 +99,7 @@ def orthogonalize(matrices: Tensor, iterations: int) -> Tensor:
     x = x if wide else x.mT
     for _ in range(iterations):
         gram = x @ x.mT
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)  # A x + (B g + C g g) x
     return x if wide else x.mT
 
 
