@@ -45,8 +45,8 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
         extra: JSON-able entries to keep in the header, e.g. {"calibration": {...}}.
 
     Raises:
-import torch
-from torch import Tensor, nn
+        WeightsError: no skeleton, weights that are not finite, or a network of `reparameterize`: training needs the norms that
+            it has lost.
     """
     from safetensors.torch import save_file
 
