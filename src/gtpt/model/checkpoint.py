@@ -45,8 +45,9 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
         extra: JSON-able entries to keep in the header, e.g. {"calibration": {...}}.
 
     Raises:
-        WeightsError: no skeleton, weights that are not finite, or a network of `reparameterize`: training needs the norms that
-            it has lost.
+        WeightsError: no skeleton, weights that are not finite, or a network of `reparameterize`, which has lost the norms
+            that training needs.
+        OSError: see `replace_atomically`.
     """
     from safetensors.torch import save_file
 
