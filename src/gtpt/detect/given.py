@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 import csv
+import logging
 import math
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
+from gtpt.core.geometry import meant_pixels, turn_boxes
 from gtpt.data.coco import check_form, index_images, person_category, require_coco
 from gtpt.data.images import read_json
 from gtpt.detect.detections import Detections, Detector, to_detections
 
+if TYPE_CHECKING:
+    from gtpt.io.sources import Frame
+
+logger = logging.getLogger(__name__)
+
 NAMES = ("name", "file", "file_name", "image", "frame")
 CORNERS, SIZES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
 Row = tuple["str | int", Sequence[Any], Any, str]  # image, x1 y1 x2 y2, score, where it stands
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """An image as a COCO file lists it.
+
+    Attributes:
+        id: of the image.
+        size: width and height that the boxes refer to; None where the file does not say.
+    """
+
+    id: int | str
+    size: tuple[float, float] | None = None
 
 
 class GivenBoxes(Detector):
@@ -31,12 +53,16 @@ class GivenBoxes(Detector):
     Args:
         boxes: image -> (N, 4) x1, y1, x2, y2 in pixels, or a tuple of that and (N,) scores, or `Detections`.
         threshold: boxes with a lower score are left out.
+        images: what the file of the boxes says of an image beside them, by the same names.
 
     Raises:
-        ValueError: boxes that cannot be, named by their image.
+        AnnotationError: boxes that cannot be, named by their image.
     """
 
-    def __init__(self, boxes: Mapping[str | int, Any], *, threshold: float = 0.0):
+    def __init__(
+        self, boxes: Mapping[str | int, Any], *, threshold: float = 0.0, images: Mapping[str, ImageEntry] | None = None
+    ):
+        self._entries = {_path(name): entry for name, entry in (images or {}).items()}
         self._by_number: dict[int, Detections] = {}
         self._by_name: dict[str, Detections] = {}
         for key, value in boxes.items():
@@ -59,8 +85,33 @@ class GivenBoxes(Detector):
             raise AnnotationError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
         return [self.find(name) for name in names]
 
+    def of_frames(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Boxes of each frame, on the picture as it is seen.
+
+        A COCO file may mean the picture as stored or as turned upright by its EXIF orientation: its width and height tell.
+        Where both have the same size it means the stored one, as COCO does, with a warning.
+        """
+        return [self._turned(self.find(frame.key), frame) for frame in frames]
+
+    def image_id(self, name: str) -> int | str | None:
+        """What the file of the boxes calls an image; None where it has only names."""
+        entry = self._entries.get(self._entry_of(name) or "")
+        return entry.id if entry else None
+
     def find(self, name: str) -> Detections:
-        """Boxes of an image by its file name, path or number; ValueError if there is no entry, or more than one fits."""
+        """Boxes by an image's file name, path or number; AnnotationError if there is no entry, or more than one fits."""
+        entry = self._entry_of(name)
+        if entry is not None:
+            return self._by_name[entry]
+        stem = PurePosixPath(_path(name)).stem
+        if self._by_number and stem.isdecimal():
+            return self._by_number.get(int(stem), Detections.empty())
+        known = [*self._by_name, *self._by_number][:3]
+        hint = "; boxes by image id need images called by numbers" if self._by_number and not self._by_name else ""
+        raise AnnotationError(f"no boxes are given for {name!r}; they are for {len(self)} images such as {known}{hint}")
+
+    def _entry_of(self, name: str) -> str | None:
+        """The name under which boxes of an image are kept; None if there are none by name."""
         path = _path(name)
         candidates = [path] if path in self._by_name else self._short.get(PurePosixPath(path).name, [])
         if len(candidates) > 1:  # the longest common end of the paths decides
@@ -68,14 +119,18 @@ class GivenBoxes(Detector):
             candidates = [c for c, length in zip(candidates, shared, strict=True) if length == max(shared)]
         if len(candidates) > 1:
             raise AnnotationError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
-        if candidates:
-            return self._by_name[candidates[0]]
-        stem = PurePosixPath(path).stem
-        if self._by_number and stem.isdecimal():
-            return self._by_number.get(int(stem), Detections.empty())
-        known = [*self._by_name, *self._by_number][:3]
-        hint = "; boxes by image id need images called by numbers" if self._by_number and not self._by_name else ""
-        raise AnnotationError(f"no boxes are given for {name!r}; they are for {len(self)} images such as {known}{hint}")
+        return candidates[0] if candidates else None
+
+    def _turned(self, found: Detections, frame: Frame) -> Detections:
+        entry = self._entries.get(self._entry_of(frame.key) or "")
+        if frame.orientation == 1 or entry is None or not len(found):
+            return found
+        reading = meant_pixels(entry.size, frame.stored_size, frame.orientation)
+        if reading.doubt:
+            logger.warning("boxes of %s: %s", frame.key, reading.doubt)
+        if not reading.stored:
+            return found
+        return Detections(turn_boxes(found.boxes, frame.orientation, frame.stored_size), found.scores)
 
 
 def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
@@ -188,4 +243,5 @@ def _shared_tail(a: str, b: str) -> int:
 
 
 def _path(name: str) -> str:
-    return name.replace("\\", "/")
+    """With slashes, and characters composed: macOS decomposes those with accents."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))
