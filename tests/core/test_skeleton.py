@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtpt.core.skeleton import DEFAULT_SIGMA, KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton import KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton_file import DEFAULT_SIGMA
 
 SKELETONS = {"body": "coco17", "wholebody": "coco_wholebody133"}
 
@@ -240,3 +241,8 @@ def test_importing_gtpt_does_not_import_pydantic():
     code = "import sys, gtpt; print('pydantic' in sys.modules); gtpt.load_skeleton('coco17')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_shared_skeleton_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        load_skeleton("coco17").sigmas[0] = 1

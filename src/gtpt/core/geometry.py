@@ -106,12 +106,14 @@ def meant_pixels(stated: tuple[float, float] | None, stored: tuple[int, int], or
     )
 
 
-def clean_boxes(xywh: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def clean_boxes(
+    xywh: np.ndarray, image_size: tuple[float | np.ndarray, float | np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Clip ground-truth boxes to the image as the official reader does.
 
     Args:
         xywh: (N, 4) left, top, width, height in image pixels.
-        image_size: width, height.
+        image_size: width, height, of all or (N,) of each.
 
     Returns:
         Clipped (N, 4) float64 boxes, and (N,) bool: False where nothing of the box is inside the image.
@@ -191,7 +193,8 @@ def invert_affine(matrices: np.ndarray) -> np.ndarray:
 
 def transform_points(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Apply (N, 2, 3) affine maps to (N, K, 2) points."""
-    return np.einsum("nij,nkj->nki", matrices[:, :, :2], points) + matrices[:, None, :, 2]
+    turned = np.einsum("nij,nkj->nki", matrices[:, :, :2], points)
+    return np.asarray(turned + matrices[:, None, :, 2])
 
 
 def crop(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:

@@ -20,7 +20,6 @@ import yaml
 from gtpt.core.errors import InputError
 
 BUILTIN_DIR = Path(__file__).parent / "skeletons"
-DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,10 @@ class Skeleton:
             raise InputError(f"skeleton {self.name!r} has no keypoints")
         if twice := sorted({k for k in self.keypoints if self.keypoints.count(k) > 1}):
             raise InputError(f"skeleton {self.name!r}: keypoint names must be unique, twice: {twice}")
-        sigmas = np.asarray(self.sigmas, dtype=np.float64)
+        sigmas = np.array(self.sigmas, dtype=np.float64)
         if sigmas.shape != (count,) or not np.all(np.isfinite(sigmas) & (sigmas > 0)):
             raise InputError(f"skeleton {self.name!r}: sigmas must be {count} positive numbers, got {self.sigmas!r}")
+        sigmas.setflags(write=False)  # the built-in skeletons are shared by everybody
         object.__setattr__(self, "sigmas", sigmas)
         if not self.groups:
             object.__setattr__(self, "groups", (KeypointGroup("all", tuple(range(count))),))
