@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _let_streams_show_anything() -> None:
-    """Names of files hold characters that a terminal or a log cannot encode: they are escaped instead of ending the work."""
+    """Names of files hold characters that a terminal or log may not know: they are escaped instead of ending the work."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

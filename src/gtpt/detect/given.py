@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import math
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import meant_pixels, turn_boxes
 from gtpt.data.annotations import Annotations, read_results
 from gtpt.data.images import read_json
-from gtpt.detect.detections import Detections, Detector, to_detections
+from gtpt.detect.detections import MAX_COORDINATE, SCORE_ROUNDING, Detections, Detector, to_detections
 
 if TYPE_CHECKING:
     from gtpt.io.sources import Frame
@@ -27,7 +26,6 @@ logger = logging.getLogger(__name__)
 
 NAMES = ("name", "file", "file_name", "image", "frame")
 CORNERS, SIZES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
-Row = tuple["str | int", Sequence[Any], Any, str]  # image, x1 y1 x2 y2, score, where it stands
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,9 @@ class GivenBoxes(Detector):
         threshold: boxes with a lower score are left out.
         images: what the file of the boxes says of an image beside them, by the same names.
 
+    Attributes:
+        skipped: entries of a file that could not be used: where they stand, and why.
+
     Raises:
         AnnotationError: boxes that cannot be, named by their image.
     """
@@ -62,6 +63,7 @@ class GivenBoxes(Detector):
     def __init__(
         self, boxes: Mapping[str | int, Any], *, threshold: float = 0.0, images: Mapping[str, ImageEntry] | None = None
     ):
+        self.skipped: list[tuple[str, str]] = []
         self._entries = {_path(name): entry for name, entry in (images or {}).items()}
         self._by_number: dict[int, Detections] = {}
         self._by_name: dict[str, Detections] = {}
@@ -143,67 +145,114 @@ def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
             nobody is in the image.
         threshold: boxes with a lower score are left out.
 
+    Returns:
+        The boxes; entries that cannot be used are left out and listed in `skipped`: a box that is not finite, inverted,
+        empty or beyond every picture, a score outside [0, 1] by more than rounding, an image that is not listed.
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither of these; or a box that is not finite, inverted or empty, or a score outside [0, 1], by its row.
+        AnnotationError: neither of these, or not a single entry that can be used.
     """
     path = Path(path)
     if path.suffix.lower() not in (".json", ".csv"):
         raise AnnotationError(f"{path}: boxes are read from COCO *.json and from *.csv")
     if not path.is_file():
         raise FileNotFoundError(f"no file with boxes at {path}")
+    entries: dict[str, ImageEntry] = {}
     boxes: dict[str | int, list[list[float]]] = {}
-    for image, corners, score, where in _csv_rows(path) if path.suffix.lower() == ".csv" else _coco_rows(path):
-        rows = boxes.setdefault(image, [])
-        if corners:
-            rows.append(_checked(corners, score, where))
+    skipped: list[tuple[str, str]] = []
+    count = 0
+    for row in _csv_rows(path) if path.suffix.lower() == ".csv" else _coco_rows(path, entries):
+        try:
+            rows = boxes.setdefault(row.image_of(), [])
+            if row.box is not None:
+                rows.append(row.checked())
+                count += 1
+        except AnnotationError as error:
+            skipped.append((row.where, str(error)))
+    if skipped and not count:
+        raise AnnotationError(f"{skipped[0][0]}: {skipped[0][1]}")
     tables = {image: np.array(rows, dtype=np.float32).reshape(-1, 5) for image, rows in boxes.items()}
-    return GivenBoxes({image: (t[:, :4], t[:, 4]) for image, t in tables.items()}, threshold=threshold)
+    given = GivenBoxes({image: (t[:, :4], t[:, 4]) for image, t in tables.items()}, threshold=threshold, images=entries)
+    given.skipped = skipped
+    return given
 
 
-def _checked(corners: Sequence[Any], score: Any, where: str) -> list[float]:
-    try:
-        x1, y1, x2, y2, rating = (float(v) for v in (*corners, score))
-    except (TypeError, ValueError):
-        raise AnnotationError(
-            f"{where}: a box must be four numbers and a score one, got {list(corners)} and {score!r}"
-        ) from None
-    if not all(map(math.isfinite, (x1, y1, x2, y2))) or x2 <= x1 or y2 <= y1:
-        raise AnnotationError(f"{where}: the box from ({x1}, {y1}) to ({x2}, {y2}) is inverted, empty or not finite")
-    if not 0 <= rating <= 1:
-        raise AnnotationError(f"{where}: a score must be in [0, 1], got {score!r}")
-    return [x1, y1, x2, y2, rating]
+@dataclass(frozen=True)
+class _Row:
+    """An entry of a file.
+
+    Attributes:
+        image: name or number; None if it is missing or not listed, which `where` and `problem` tell.
+        box: what stands there; None for an image without anybody.
+        corners: whether that is x1, y1, x2, y2 instead of x, y, width, height.
+    """
+
+    where: str
+    image: str | int | None
+    box: Any
+    score: Any = 1
+    corners: bool = False
+    problem: str = ""
+
+    def image_of(self) -> str | int:
+        if self.image is None:
+            raise AnnotationError(self.problem)
+        return self.image
+
+    def checked(self) -> list[float]:
+        """x1, y1, x2, y2, score."""
+        form = "x1, y1, x2, y2" if self.corners else "x, y, width, height"
+        try:
+            x1, y1, x2, y2 = (float(v) for v in self.box)
+            rating = float(self.score)
+        except (TypeError, ValueError, OverflowError):
+            raise AnnotationError(
+                f"a box must be four numbers {form} and a score one, got {self.box!r:.60} and {self.score!r:.20}"
+            ) from None
+        x2, y2 = (x2, y2) if self.corners else (x1 + x2, y1 + y2)
+        corners = np.array([x1, y1, x2, y2], dtype=np.float64)
+        if not (np.abs(corners) <= MAX_COORDINATE).all() or x2 <= x1 or y2 <= y1:
+            raise AnnotationError(
+                f"the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is inverted, empty, not finite or beyond every picture"
+            )
+        if not -SCORE_ROUNDING <= rating <= 1 + SCORE_ROUNDING:
+            raise AnnotationError(f"a score must be in [0, 1], got {self.score!r:.20}")
+        return [x1, y1, x2, y2, min(max(rating, 0.0), 1.0)]
 
 
-def _coco_rows(path: Path) -> Iterator[Row]:
+def _coco_rows(path: Path, entries: dict[str, ImageEntry]) -> Iterator[_Row]:
+    """Rows of a COCO file, whose images are put into `entries`, or of COCO results."""
     data = read_json(path)
     if isinstance(data, list):
         yield from _result_rows(data, path)
         return
     file = Annotations(data, str(path))
     person = file.person_category()
-    names = {number: image.file_name for number, image in file.images_by_id(["file_name"]).items()}
-    yield from ((name, (), 1, "") for name in names.values())
+    images = file.images_by_id(["file_name"])
+    for image in images.values():
+        stated = not image.lacks(["width", "height"])
+        entries[image.file_name] = ImageEntry(image.id, image.size if stated else None)
+        yield _Row("", image.file_name, None)
     for row in file.annotations:
         if row.category_id == person and not row.iscrowd:
+            owner = images.get(row.image_id) if row.image_id is not None else None
             where = f"{path}, annotation {row.id}"
-            if row.image_id not in names:
-                raise AnnotationError(f"{where}: image {row.image_id} is not listed")
-            yield names[row.image_id], _corners(row.bbox, where), 1, where
+            box = () if row.bbox is None else row.bbox
+            name = owner.file_name if owner is not None else None
+            yield _Row(where, name, box, problem=f"image {row.image_id} is not listed")
 
 
-def _result_rows(data: list[Any], path: Path) -> Iterator[Row]:
+def _result_rows(data: list[Any], path: Path) -> Iterator[_Row]:
     results = read_results(data, ("image_id", "bbox"), str(path), named=True)
     people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1)]
     if data and not people:
         raise AnnotationError(f"{path}: none of the {len(data)} results is a person (category_id 1)")
     for i, row in people:
-        where = f"{path}, result {i}"
-        assert row.image_id is not None
-        yield row.image_id, _corners(row.bbox, where), row.score, where
+        yield _Row(f"{path}, result {i}", row.image_id, () if row.bbox is None else row.bbox, row.score)
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path) -> Iterator[_Row]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -218,21 +267,15 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             f"{path}: a table of boxes needs a column name or frame and x1, y1, x2, y2 or x, y, w, h; it has {columns}"
         )
     for row in table:
-        where = f"{path}, line {table.line_num}"
         values = [row[column] for column in box]
-        if not row[name]:
-            raise AnnotationError(f"{where}: the {name} of the image is missing")
-        corners = () if not any(values) else values if box == CORNERS else _corners(values, where)
-        yield row[name], corners, row.get("score") or 1, where
-
-
-def _corners(xywh: Any, where: str) -> list[float]:
-    """x1, y1, x2, y2 of left, top, width, height."""
-    try:
-        x, y, w, h = (float(v) for v in xywh)
-    except (TypeError, ValueError):
-        raise AnnotationError(f"{where}: a box must be four numbers x, y, width, height, got {xywh!r}") from None
-    return [x, y, x + w, y + h]
+        yield _Row(
+            f"{path}, line {table.line_num}",
+            row[name] or None,
+            values if any(values) else None,
+            row.get("score") or 1,
+            corners=box == CORNERS,
+            problem=f"the {name} of the image is missing",
+        )
 
 
 def _shared_tail(a: str, b: str) -> int:

@@ -52,6 +52,8 @@ class Runner:
         folder = OutputFolder(options.out, _files_read(sources, options))
         self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
         summary = Summary()
+        if isinstance(self.finder, GivenBoxes):
+            summary.skipped.extend(self.finder.skipped)
         try:
             for source in _grouped(sources):
                 self._try(source, folder, summary)
