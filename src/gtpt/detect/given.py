@@ -109,7 +109,7 @@ def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
 def _checked(corners: Sequence[Any], score: Any, where: str) -> list[float]:
     try:
         x1, y1, x2, y2, rating = (float(v) for v in (*corners, score))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise AnnotationError(
             f"{where}: a box must be four numbers and a score one, got {list(corners)} and {score!r}"
         ) from None
@@ -138,8 +138,8 @@ def _coco_rows(path: Path) -> Iterator[Row]:
 
 
 def _result_rows(data: list[Any], path: Path) -> Iterator[Row]:
-    results = read_results(data, ("image_id", "bbox"), str(path), named=True)
-    people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1)]
+    results = read_results(data, ("image_id", "bbox"), str(path))
+    people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1, "person")]
     if data and not people:
         raise AnnotationError(f"{path}: none of the {len(data)} results is a person (category_id 1)")
     for i, row in people:
@@ -154,16 +154,22 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path} is not a CSV table in UTF-8: {error}") from error
     delimiter = max(",;\t", key="".join(lines[:1]).count)
-    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-    columns = table.fieldnames or []
+    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        columns = table.fieldnames or []
+        rows = [(table.line_num, row) for row in table]
+    except csv.Error as error:
+        raise AnnotationError(f"{path} is not a CSV table, near line {table.line_num + 1}: {error}") from error
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise AnnotationError(f"{path}: the table has the columns {twice} twice: which of them is meant?")
     name = next((n for n in NAMES if n in columns), None)
     box = next((b for b in (CORNERS, SIZES) if set(b) <= set(columns)), None)
     if name is None or box is None:
         raise AnnotationError(
             f"{path}: a table of boxes needs a column name or frame and x1, y1, x2, y2 or x, y, w, h; it has {columns}"
         )
-    for row in table:
-        where = f"{path}, line {table.line_num}"
+    for line, row in rows:
+        where = f"{path}, line {line}"
         values = [row[column] for column in box]
         if not row[name]:
             raise AnnotationError(f"{where}: the {name} of the image is missing")
@@ -175,7 +181,7 @@ def _corners(xywh: Any, where: str) -> list[float]:
     """x1, y1, x2, y2 of left, top, width, height."""
     try:
         x, y, w, h = (float(v) for v in xywh)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise AnnotationError(f"{where}: a box must be four numbers x, y, width, height, got {xywh!r}") from None
     return [x, y, x + w, y + h]
 
