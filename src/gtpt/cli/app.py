@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None takes those of the process.
     """
+    _let_streams_show_anything()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="gtpt")
     except (GtptError, OSError, MemoryError) as error:
@@ -72,3 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         typer.secho("gtpt: interrupted; what was done is kept", fg="red", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _let_streams_show_anything() -> None:
+    """Names of files hold characters that a terminal or log may not know: they are escaped instead of ending the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -5,13 +5,10 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,7 +16,6 @@ from gtpt.core.calibration import Calibration
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
-from gtpt.engines.session import available_cores, open_session, unreadable
 from gtpt.model.config import GTPTConfig, decode_header, parse_header
 
 if TYPE_CHECKING:
@@ -96,75 +92,13 @@ class _Engine(ABC):
         """Logits of a batch that has the right size."""
 
 
-class OnnxEngine(_Engine):
-    """A file of `gtpt export` in onnxruntime.
-
-    On the CPU several people run one by one, as many at a time as there are threads: the activations of one crop stay in
-    the cache, and no thread waits for another. One person alone gets all threads.
-    """
-
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
-        self.session = open_session(path, device=device, threads=threads)
-        self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
-        self.batch = fixed_batch(self.session)
-        self._one_by_one = device == "cpu" and self.batch is None
-        self._path, self._threads = path, threads or available_cores()
-
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self._one_by_one or len(crops) < 2:
-            return tuple(self.session.run(["x", "y"], {"crops": crops}))
-        session, pool = self._streams
-        logits = list(pool.map(lambda i: session.run(["x", "y"], {"crops": crops[i : i + 1]}), range(len(crops))))
-        return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
-
-    @cached_property
-    def _streams(self) -> tuple[Any, ThreadPoolExecutor]:
-        """A session whose calls take one thread each, and the threads that call it."""
-        session = self.session if self._threads == 1 else open_session(self._path, threads=1)
-        return session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
-
-
-class OpenVinoEngine(_Engine):
-    """The same file in OpenVINO.
-
-    In bfloat16 weights and activations have 8 significant bits (sums more), which moves keypoints by a fraction of a pixel:
-    see docs/benchmarks.md.
-    """
-
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
-        openvino = require("openvino", "openvino")
-        core, name = openvino.Core(), device.upper()
-        if name not in {d.split(".")[0] for d in core.available_devices}:
-            raise InputError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
-        if precision == "bfloat16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
-            raise InputError(f"this {device} has no bfloat16 instructions: use precision='float32'")
-        try:
-            network = core.read_model(path)
-        except RuntimeError as error:
-            raise unreadable(str(path), f"OpenVINO {openvino.__version__}", error) from error
-        info = {"gtpt": network.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(network) else {}
-        self.info = read_metadata(info, path)
-        shape = network.inputs[0].partial_shape
-        self.batch = None if shape[0].is_dynamic else shape[0].get_length()
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
-        self._model = core.compile_model(network, name, options)
-        self._lock = Lock()  # it has one request, which several callers share
-
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with self._lock:
-            out = self._model([crops], share_outputs=False)
-        return out["x"], out["y"]
-
-
 class TorchEngine(_Engine):
-    """The inference form of a safetensors file of ours, or of an authors' checkpoint, in PyTorch."""
+    """A safetensors file of ours, or an authors' checkpoint, reparameterized in PyTorch."""
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
         require("torch", "torch")
         from gtpt.model import load, load_official
-        from gtpt.model.inference import inference_form
+        from gtpt.model.reparameterize import reparameterize
 
         check_torch_device(device)
         if path.suffix == ".safetensors":
@@ -176,7 +110,7 @@ class TorchEngine(_Engine):
             net = load_official(path)
             assert net.skeleton is not None
             self.info = NetworkInfo(net.config, net.skeleton, None, {})
-        self._form, self._device, self._threads = inference_form(net).to(device), device, threads
+        self._net, self._device, self._threads = reparameterize(net).to(device), device, threads
         self.batch = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,10 +126,12 @@ class TorchEngine(_Engine):
     def _forward(self, crops: np.ndarray, return_kept: bool = False) -> Any:
         import torch
 
+        from gtpt.model.network import normalize
+
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of the whole process: another engine may have changed it
         with torch.inference_mode():
-            return self._form(torch.from_numpy(crops).to(self._device), return_kept)
+            return self._net(normalize(torch.from_numpy(crops).to(self._device)), return_kept=return_kept)
 
 
 def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
@@ -215,43 +151,6 @@ def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) ->
         return x.float().cpu().numpy(), y.float().cpu().numpy()
 
     return run
-
-
-def open_engine(
-    path: str | Path,
-    engine: str | None = None,
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    precision: str = "float32",
-) -> Engine:
-    """The engine for a weights file.
-
-    Args:
-        path: *.onnx, *.safetensors, or an authors' *.pth.
-        engine: "onnxruntime", "openvino" or "torch"; None takes the first that reads this kind of file.
-        device: "cpu", "cuda", ...; one that is not there is an error, never a silent CPU.
-        threads: of the CPU, at least 1; None for the engine's own choice.
-        precision: of the arithmetic: "float32", or "bfloat16" in OpenVINO on a CPU that has instructions for it.
-
-    Raises:
-        FileNotFoundError, ValueError, ImportError: no file, an engine that does not read it or is not installed, or a
-            device, number of threads or precision that is not there.
-    """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads must be at least 1, or None for the engine's own choice, got {threads}")
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    chosen = choose_engine(path, engine)
-    if precision not in get_args(Precision):
-        raise InputError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
-    if chosen == "openvino":
-        return OpenVinoEngine(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
-    if precision != "float32":
-        raise InputError(f"{chosen} computes in float32 here; precision={precision!r} needs engine='openvino'")
-    makers: dict[str, Callable[..., Engine]] = {"onnxruntime": OnnxEngine, "torch": TorchEngine}
-    return makers[chosen](path, device=device, threads=threads)
 
 
 def choose_engine(path: Path, engine: str | None = None) -> str:
@@ -287,6 +186,14 @@ def enough_memory(crops: int) -> Iterator[None]:
         ) from error
 
 
+def unreadable(name: str, engine: str, error: Exception) -> WeightsError:
+    """What is said of a file that no network comes from, whichever engine opens it."""
+    return WeightsError(
+        f"cannot open {name}: expected a complete ONNX network that {engine} can run; "
+        f"it says: {str(error).strip() or type(error).__name__}"
+    )
+
+
 def read_header(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
     """What `gtpt export` wrote into a file; ValueError for the file of another program."""
     if "gtpt" not in metadata:
@@ -313,13 +220,3 @@ def check_torch_device(device: str) -> None:
     if device not in there:
         fix = "" if count else "; a GPU needs its driver and a CUDA build of torch"
         raise InputError(f"PyTorch has no device {device!r} here, only {there}{fix}")
-
-
-def fixed_batch(session: Any) -> int | None:
-    """The only batch size that an ONNX file takes, or None."""
-    size = session.get_inputs()[0].shape[0]
-    return size if isinstance(size, int) else None
-
-
-def _has_info(model: Any) -> bool:
-    return bool(model.has_rt_info(["framework", "gtpt"]))
