@@ -65,7 +65,7 @@ def write_web(
 
     Raises:
         FileNotFoundError, ConnectionError: weights, detector or runtime that are nowhere.
-        ValueError: a folder with other things in it, a file that the page cannot run.
+        InputError: a folder with other things in it, a file that the page cannot run.
         OSError: a place that cannot be written.
     """
     folder = Path(folder)

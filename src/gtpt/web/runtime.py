@@ -49,7 +49,7 @@ def read_runtime(source: str | Path | None = None) -> Iterator[tuple[str, bytes]
 
     Raises:
         FileNotFoundError: no such source; or nothing in the cache and GTPT_OFFLINE is set.
-        ValueError: a file is missing, damaged or of another version.
+        InputError: a file is missing, damaged or of another version.
         ConnectionError: the registry does not answer; says what else can be done.
     """
     path = _archive() if source is None else Path(source)
