@@ -44,6 +44,8 @@ class PoseEstimator:
         batch_size: crops per call of the network; more people are split, fewer are not padded.
         flip_test: average with the mirrored crop: about twice the time for about one AP.
 
+    It can be copied, pickled (the copy opens the same weights again) and used after a fork; several threads may share it.
+
     Raises:
         FileNotFoundError, ValueError, ImportError: weights or an engine that cannot be used.
     """
@@ -59,14 +61,27 @@ class PoseEstimator:
         batch_size: int = 32,
         flip_test: bool = False,
     ):
-        from gtpt.weights import resolve
-
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        path = resolve(weights, format="safetensors" if engine == "torch" else "onnx", task="pose")
-        self.engine: Engine = open_engine(path, engine, device=device, threads=threads, precision=precision)
+        self._weights = Path(weights).absolute() if Path(weights).is_file() else weights
+        self._options = {"engine": engine, "device": device, "threads": threads, "precision": precision}
+        self.engine = self._open()
         self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
         self.calibration = self.engine.info.calibration or Calibration.default()
+
+    def _open(self) -> Engine:
+        from gtpt.weights import resolve
+
+        torch = self._options["engine"] == "torch"
+        path = resolve(self._weights, format="safetensors" if torch else "onnx", task="pose")
+        return open_engine(path, **self._options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "engine"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.engine = self._open()
 
     @property
     def skeleton(self) -> Skeleton:

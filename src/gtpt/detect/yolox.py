@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from gtpt.detect.detections import Detections, Detector
-from gtpt.engines.session import open_session
+from gtpt.engines.session import Session
 from gtpt.io.images import as_rgb
 
 STRIDES = (8, 16, 32)
@@ -49,7 +49,7 @@ class YoloxDetector(Detector):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {value}")
         self.threshold, self.nms, self.model = threshold, nms, str(model)
-        self._session = open_session(resolve(model, format="onnx", task="detector"), device=device, threads=threads)
+        self._session = Session(resolve(model, format="onnx", task="detector"), device=device, threads=threads)
         self._batch, height, width = self._read_input()
         self.input_size = width, height
         self._cells, self._strides = grid(self.input_size)
@@ -86,7 +86,7 @@ class YoloxDetector(Detector):
         return Detections(boxes[keep], scores[keep])
 
     def _run(self, blob: np.ndarray) -> np.ndarray:
-        raw = self._session.run(None, {self._session.get_inputs()[0].name: blob})[0]
+        raw = self._session.run(None, {self._input: blob})[0]
         cells = len(self._cells)
         if raw.ndim != 3 or raw.shape[:2] != (len(blob), cells) or raw.shape[2] < 6:
             raise self._foreign(f"it gives {raw.shape} instead of ({len(blob)}, {cells}, 5 + classes)")
@@ -97,8 +97,8 @@ class YoloxDetector(Detector):
 
     def _read_input(self) -> tuple[int | None, int, int]:
         """Batch size (None: any), height and width."""
-        inputs = self._session.get_inputs()
-        shape = inputs[0].shape
+        inputs = self._session.live.get_inputs()
+        self._input, shape = inputs[0].name, inputs[0].shape
         image = len(shape) == 4 and shape[1] == 3 and all(isinstance(n, int) and n % STRIDES[-1] == 0 for n in shape[2:])
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not image:
             takes = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)

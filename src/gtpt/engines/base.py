@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
@@ -18,7 +18,7 @@ import numpy as np
 from gtpt.core.calibration import Calibration
 from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
-from gtpt.engines.session import available_cores, open_session, unreadable
+from gtpt.engines.session import Session, available_cores, limited_cores, unreadable
 from gtpt.model.config import GTPTConfig, decode_header, parse_header
 
 if TYPE_CHECKING:
@@ -81,7 +81,10 @@ class Engine(Protocol):
 
 
 class _Engine(ABC):
-    """What all engines do around their network."""
+    """What all engines do around their network.
+
+    Engines can be copied and pickled, and used after a fork (PyTorch's with one thread there).
+    """
 
     batch: int | None
 
@@ -103,24 +106,32 @@ class OnnxEngine(_Engine):
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
-        self.session = open_session(path, device=device, threads=threads)
-        self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
-        self.batch = fixed_batch(self.session)
+        self._session = Session(path, device=device, threads=threads)
+        session = self._session.live
+        self.info = read_metadata(session.get_modelmeta().custom_metadata_map, path)
+        self.batch = fixed_batch(session)
         self._one_by_one = device == "cpu" and self.batch is None
-        self._path, self._threads = path, threads or available_cores()
+        self._threads = threads or available_cores()
+        self._streams: tuple[int, Session, ThreadPoolExecutor] | None = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self._one_by_one or len(crops) < 2:
-            return tuple(self.session.run(["x", "y"], {"crops": crops}))
-        session, pool = self._streams
+            x, y = self._session.run(["x", "y"], {"crops": crops})
+            return x, y
+        session, pool = self._opened_streams()
         logits = list(pool.map(lambda i: session.run(["x", "y"], {"crops": crops[i : i + 1]}), range(len(crops))))
         return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
 
-    @cached_property
-    def _streams(self) -> tuple[Any, ThreadPoolExecutor]:
-        """A session whose calls take one thread each, and the threads that call it."""
-        session = self.session if self._threads == 1 else open_session(self._path, threads=1)
-        return session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
+    def _opened_streams(self) -> tuple[Session, ThreadPoolExecutor]:
+        """A session whose calls take one thread each, and the threads that call it; anew after a fork."""
+        if self._streams is None or self._streams[0] != os.getpid():
+            session = self._session if self._threads == 1 else Session(self._session.path, threads=1)
+            session.live  # noqa: B018  # opened here, once, and not by all threads
+            self._streams = os.getpid(), session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
+        return self._streams[1:]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (type(self), self._session.path, {"device": self._session.device, "threads": self._session.threads})
 
 
 class OpenVinoEngine(_Engine):
@@ -146,15 +157,21 @@ class OpenVinoEngine(_Engine):
         shape = network.inputs[0].partial_shape
         self.batch = None if shape[0].is_dynamic else shape[0].get_length()
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
+        if limit := threads or limited_cores():
+            options["INFERENCE_NUM_THREADS"] = limit
         self._model = core.compile_model(network, name, options)
-        self._lock = Lock()  # it has one request, which several callers share
+        self._lock, self._process = Lock(), os.getpid()  # it has one request, which several callers share
+        self._made_of = path.absolute(), {"device": device, "threads": threads, "precision": precision}
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._process != os.getpid():  # a thread of the parent may have held the lock as it forked
+            self._lock, self._process = Lock(), os.getpid()
         with self._lock:
             out = self._model([crops], share_outputs=False)
         return out["x"], out["y"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (type(self), *self._made_of)
 
 
 class TorchEngine(_Engine):
@@ -176,6 +193,8 @@ class TorchEngine(_Engine):
             assert net.skeleton is not None
             self.info = NetworkInfo(net.config, net.skeleton, None, {})
         self._form, self._device, self._threads = inference_form(net).to(device), device, threads
+        self._process = os.getpid()
+        self._made_of = path.absolute(), {"device": device, "threads": threads}
         self.batch = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -191,10 +210,22 @@ class TorchEngine(_Engine):
     def _forward(self, crops: np.ndarray, return_kept: bool = False) -> Any:
         import torch
 
-        if self._threads is not None:
+        if self._process != os.getpid():  # the threads did not come along: more than one would wait for them for ever
+            torch.set_num_threads(1)
+        elif self._threads is not None:
             torch.set_num_threads(self._threads)  # of the whole process: another engine may have changed it
         with torch.inference_mode():
             return self._form(torch.from_numpy(crops).to(self._device), return_kept)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopened, (type(self), *self._made_of)
+
+
+def _reopened(kind: Callable[..., Engine], path: Path, options: dict[str, Any]) -> Engine:
+    """The copy of an engine: its file is opened again, as no network can be copied while it is loaded."""
+    if not path.is_file():
+        raise FileNotFoundError(f"a copied or unpickled network is read again from its file, and there is none at {path}")
+    return kind(path, **options)
 
 
 def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
