@@ -93,14 +93,14 @@ def interrupt(process: subprocess.Popen, ready: Path, size: int) -> int:
 def test_ctrl_c_finishes_the_files(video: Path, tmp_path: Path) -> None:
     command = (*COMMAND, PHOTO, video, *WHOLE, "-o", tmp_path, "--json")
     with started(command) as process:
-        code = interrupt(process, tmp_path / "ein langer Video.jsonl.partial", 20_000)
+        code = interrupt(process, tmp_path / "ein langes Video.jsonl.partial", 20_000)
         output, error = process.communicate()
     assert code == 130 and "Traceback" not in error
     summary = json.loads(output)
     assert summary["interrupted"] and summary["sources"][0]["people"] == 1
-    frames = lines(tmp_path / "ein langer Video.jsonl")
+    frames = lines(tmp_path / "ein langes Video.jsonl")
     assert [f["frame"] for f in frames] == list(range(len(frames))) and 10 < len(frames) < 900
-    assert abs(count_frames(tmp_path / "ein langer Video_pose.mp4") - len(frames)) <= 1
+    assert abs(count_frames(tmp_path / "ein langes Video_pose.mp4") - len(frames)) <= 1
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
         Path(name).name for source in summary["sources"] for name in source["files"]
     )
@@ -142,10 +142,10 @@ def test_full_disk_keeps_the_video_until_then(video: Path, small_disk: Path, cap
     assert run(video, PHOTO, *WHOLE, "-o", small_disk, "--json") == 3
     summary = json.loads(capsys.readouterr().out)
     (skipped,) = summary["skipped"]
-    assert "No space left on device" in skipped["reason"] and "ein langer Video_pose.mp4" in skipped["reason"]
-    frames = len(lines(small_disk / "ein langer Video.jsonl"))
+    assert "No space left on device" in skipped["reason"] and "ein langes Video_pose.mp4" in skipped["reason"]
+    frames = len(lines(small_disk / "ein langes Video.jsonl"))
     assert 10 < frames < 900
-    assert count_frames(small_disk / "ein langer Video_pose.mp4") == frames - 1
+    assert count_frames(small_disk / "ein langes Video_pose.mp4") == frames - 1
     assert (small_disk / "cameraman_pose.jpg").is_file()
     assert all(p.suffix != ".partial" and not p.name.startswith(".") for p in small_disk.iterdir())
 
@@ -160,7 +160,7 @@ def test_full_disk_keeps_the_results_until_then(
     assert run(video, *WHOLE, "-o", small_disk, "--json", "--no-draw", "--format", kind, "--end", 3) == 3
     summary = json.loads(capsys.readouterr().out)
     (skipped,) = summary["skipped"]
-    assert "No space left on device" in skipped["reason"] and "ein langer Video" in skipped["reason"]
+    assert "No space left on device" in skipped["reason"] and "ein langes Video" in skipped["reason"]
     files = [p for p in small_disk.rglob("*") if p.is_file() and p.name != "filling"]
     assert not any(p.suffix == ".partial" for p in files)
     assert {Path(f) for s in summary["sources"] for f in s["files"]} == set(small_disk.iterdir()) - {small_disk / "filling"}

@@ -1,4 +1,4 @@
-"""`gtpt data check`: find what is wrong with a data set before a long run does."""
+"""`gtpt data`: find what is wrong with a data set before a long run does, and read those of other tools."""
 
 from __future__ import annotations
 
@@ -26,3 +26,16 @@ def check(
     typer.echo(report.to_json() if as_json else str(report))
     if any(finding.effect != "is used" for finding in report.findings):
         raise typer.Exit(3)
+
+
+def from_yolo(
+    config: Path = typer.Argument(..., help="data.yaml of a YOLO-pose data set."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for COCO files, skeleton and experiment."),
+    object_class: str = typer.Option(None, "--class", help="Whose keypoints to learn, where there are several classes."),
+) -> None:
+    """Convert a YOLO-pose data set to COCO files, a skeleton, and an experiment that `gtpt train` takes as it is."""
+    from gtpt.cli.progress import progress_bar
+    from gtpt.data.yolo import from_yolo as convert
+
+    with progress_bar("images") as progress:
+        typer.echo(convert(config, out, object_class=object_class, progress=progress))

@@ -26,6 +26,7 @@ class AugmentConfig(BaseModel):
         color: strength 0..1 of brightness, contrast, saturation and colour balance changes (ours; official 0).
         cutout: chance to fill a random rectangle with a random colour (ours; official 0).
         blur: chance to blur (ours; official 0).
+        paste: chance to cover a part of the person with a piece of another training image (ours; official 0).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +40,7 @@ class AugmentConfig(BaseModel):
     color: float = Field(default=0.0, ge=0, le=1)
     cutout: float = Field(default=0.0, ge=0, le=1)
     blur: float = Field(default=0.0, ge=0, le=1)
+    paste: float = Field(default=0.0, ge=0, le=1)
 
 
 class View:
@@ -103,3 +105,22 @@ def _jitter_color(crop: np.ndarray, strength: float, rng: np.random.Generator) -
     mix = gains[:, None] * (saturation * np.eye(3) + (1 - saturation) * grey)  # (3 out, 3 in)
     shift = 128 + offset - gains * 128
     return cv2.transform(crop, np.column_stack([mix, shift]).astype(np.float32))
+
+
+def paste(crop: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Lay an elliptic piece of another image, an eighth to half of the crop wide, somewhere over the crop.
+
+    Limbs of other people and things in front of a person are what a network must learn to look past. Both images are RGB
+    uint8; joints do not move.
+    """
+    height, width = crop.shape[:2]
+    h, w = (rng.uniform(0.12, 0.5, 2) * (height, width)).astype(int)
+    piece = rng.uniform(0.3, 0.9) * np.array(other.shape[:2])  # of the other image, shown smaller or larger
+    top, left = (rng.random(2) * (np.array(other.shape[:2]) - piece)).astype(int)
+    patch = other[top : top + max(int(piece[0]), 1), left : left + max(int(piece[1]), 1)]
+    patch = cv2.resize(patch, (w, h), interpolation=cv2.INTER_LINEAR)
+    mask = cv2.ellipse(np.zeros((h, w), np.uint8), (w // 2, h // 2), (w // 2, h // 2), 0, 0, 360, 1, -1)
+    y, x = int(rng.integers(0, height - h)), int(rng.integers(0, width - w))
+    crop = crop.copy()
+    cv2.copyTo(patch, mask, crop[y : y + h, x : x + w])
+    return crop

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gtpt.core.errors import InputError
 from gtpt.core.geometry import clean_boxes
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import (
@@ -99,7 +100,7 @@ def check_experiment(experiment: Experiment, *, decode: bool = True, progress: P
     data = experiment.data
     sources = [*data.train, *([data.val] if data.val else [])]
     if not sources:
-        raise ValueError("the experiment names no data: set data.train to a list of {annotations, images}")
+        raise InputError("the experiment names no data: set data.train to a list of {annotations, images}")
     return check(sources, load_skeleton(experiment.model.skeleton), decode=decode, progress=progress)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import clean_boxes
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.images import FileStore, read_json
@@ -53,6 +54,7 @@ class Persons:
         image_ids: (N,) int64.
         files: (N,) names below the image store.
         stores: (N,) int64, index into the data set's image stores.
+        ids: (N,) object, those of the annotations; None for detections.
     """
 
     boxes: np.ndarray
@@ -63,6 +65,7 @@ class Persons:
     image_ids: np.ndarray
     files: np.ndarray
     stores: np.ndarray
+    ids: np.ndarray
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -113,6 +116,7 @@ def read_coco(annotations: str | Path | Mapping[str, Any], skeleton: Skeleton) -
         image_ids=np.array([a["image_id"] for a in rows], dtype=np.int64),
         files=np.array([images[a["image_id"]]["file_name"] for a in rows], dtype=object),
         stores=np.zeros(len(rows), dtype=np.int64),
+        ids=np.array([a.get("id") for a in rows], dtype=object),
     )
     return persons.select(inside & (boxes[:, 2:].max(axis=1) > 0))
 
@@ -135,7 +139,7 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
     images, category = index_images(data, source), person_category(data, source)
     rows = read_json(path)
     if not isinstance(rows, list) or not all(isinstance(r, dict) and {"image_id", "bbox", "score"} <= set(r) for r in rows):
-        raise ValueError(f'{path}: detections must be a list of {{"image_id", "category_id", "bbox", "score"}}')
+        raise AnnotationError(f'{path}: detections must be a list of {{"image_id", "category_id", "bbox", "score"}}')
     check_form(rows, "results", str(path), numbered=True)
     rows = [r for r in rows if r.get("category_id", category) == category]
     boxes = np.array([box_of(r, images, str(path)) for r in rows], dtype=np.float64).reshape(-1, 4)
@@ -150,6 +154,7 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
         image_ids=np.array([r["image_id"] for r in rows], dtype=np.int64),
         files=np.array([images[r["image_id"]]["file_name"] for r in rows], dtype=object),
         stores=np.zeros(count, dtype=np.int64),
+        ids=np.full(count, None, dtype=object),
     )
     return persons.select(boxes[:, 2:].max(axis=1) > 0)
 
@@ -157,12 +162,12 @@ def read_detections(path: str | Path, annotations: str | Path | Mapping[str, Any
 def require_coco(data: Any, source: str, *, numbered: bool = False) -> None:
     """ValueError unless this has the three lists of a COCO file, with entries of the usual types; see `check_form`."""
     if not isinstance(data, Mapping) or not all(isinstance(data.get(name), list) for name in LISTS):
-        raise ValueError(f"{source} is not a COCO file: expected the lists 'images', 'annotations' and 'categories'")
+        raise AnnotationError(f"{source} is not a COCO file: expected the lists 'images', 'annotations' and 'categories'")
     for name in LISTS:
         check_form(data[name], name, source, numbered=numbered)
     for name in ("images", "categories"):
         if not all("id" in entry for entry in data[name]):
-            raise ValueError(f"{source}: each of its {name} must have an id")
+            raise AnnotationError(f"{source}: each of its {name} must have an id")
 
 
 def check_form(entries: Sequence[Any], name: str, source: str, *, numbered: bool = False) -> None:
@@ -175,10 +180,12 @@ def check_form(entries: Sequence[Any], name: str, source: str, *, numbered: bool
     form = {key: "a whole number of 64 bits" if numbered and kind == "an id" else kind for key, kind in FORM[name].items()}
     for number, entry in enumerate(entries):
         if not isinstance(entry, Mapping):
-            raise ValueError(f"{source} is not a COCO file: entry {number} of the {name} is {entry!r:.40}")
+            raise AnnotationError(f"{source} is not a COCO file: entry {number} of the {name} is {entry!r:.40}")
         for key, kind in form.items():
             if key in entry and not KINDS[kind](entry[key]):
-                raise ValueError(f"{source}: entry {number} of the {name} has the {key} {entry[key]!r:.40}, not {kind}")
+                raise AnnotationError(
+                    f"{source}: entry {number} of the {name} has the {key} {entry[key]!r:.40}, not {kind}"
+                )
 
 
 def person_category(data: Mapping[str, Any], source: str) -> int:
@@ -188,7 +195,7 @@ def person_category(data: Mapping[str, Any], source: str) -> int:
         return ids["person"]
     if len(ids) == 1:
         return next(iter(ids.values()))
-    raise ValueError(f"{source}: no category 'person' among {sorted(map(str, ids))}")
+    raise AnnotationError(f"{source}: no category 'person' among {sorted(map(str, ids))}")
 
 
 def check_keypoint_names(data: Mapping[str, Any], skeleton: Skeleton, source: str, only: int | None = None) -> None:
@@ -196,12 +203,12 @@ def check_keypoint_names(data: Mapping[str, Any], skeleton: Skeleton, source: st
     for category in data["categories"]:
         names = category.get("keypoints", ()) if only in (None, category["id"]) else ()
         if not isinstance(names, (list, tuple)):
-            raise ValueError(
+            raise AnnotationError(
                 f"{source}: category {category.get('name')!r} has the keypoints {names!r:.40}, no list of names"
             )
         expected = skeleton.keypoints[: len(names)]  # COCO-WholeBody lists the body's names only
         if tuple(names) != expected:
-            raise ValueError(
+            raise AnnotationError(
                 f"{source}: category {category.get('name')!r} has the keypoints {list(names)}, which are not those of "
                 f"skeleton {skeleton.name!r}, {list(expected)}, in this order"
             )
@@ -226,7 +233,7 @@ def index_images(
     """The file's images by id; ValueError names one that lacks something."""
     for image in data["images"]:
         if missing := [key for key in needed if key not in image]:
-            raise ValueError(f"{source}: image {image['id']} has no {', '.join(missing)}")
+            raise AnnotationError(f"{source}: image {image['id']} has no {', '.join(missing)}")
     return {image["id"]: image for image in data["images"]}
 
 
@@ -238,9 +245,9 @@ def image_size(image: Mapping[str, Any]) -> tuple[int, int]:
 def box_of(entry: Mapping[str, Any], images: Mapping[int, Any], source: str) -> list[float]:
     """The box of an annotation or a detection; ValueError if its image is not listed or it is not four numbers."""
     if entry.get("image_id") not in images:
-        raise ValueError(f"{source}: {_title(entry)} belongs to image {entry.get('image_id')}, which is not listed")
+        raise AnnotationError(f"{source}: {_title(entry)} belongs to image {entry.get('image_id')}, which is not listed")
     if not is_box(entry.get("bbox")):
-        raise ValueError(f"{source}: {_title(entry)} has the box {entry.get('bbox')}, not left, top, width, height")
+        raise AnnotationError(f"{source}: {_title(entry)} has the box {entry.get('bbox')}, not left, top, width, height")
     return entry["bbox"]
 
 
@@ -264,12 +271,14 @@ def joint_list(entry: Mapping[str, Any], skeleton: Skeleton, title: str) -> np.n
     lists = [entry.get(name) for name in WHOLEBODY_LISTS]
     for name, values in zip(WHOLEBODY_LISTS, lists, strict=True):
         if not isinstance(values, (list, tuple, np.ndarray, NoneType)):
-            raise ValueError(f"{title} has the {name} {values!r:.40}, not a list of numbers x, y, visibility or score, ...")
+            raise AnnotationError(
+                f"{title} has the {name} {values!r:.40}, not a list of numbers x, y, visibility or score, ..."
+            )
     flat = lists[0]
     if flat is None or len(flat) != 3 * len(skeleton):
         flat = [value for values in lists if values is not None for value in values]
     if len(flat) != 3 * len(skeleton):
-        raise ValueError(
+        raise AnnotationError(
             f"{title} has {len(flat) / 3:g} keypoints, {skeleton.name} has {len(skeleton)}: use the skeleton of the file"
         )
     try:
@@ -277,7 +286,7 @@ def joint_list(entry: Mapping[str, Any], skeleton: Skeleton, title: str) -> np.n
     except (ValueError, TypeError):
         joints = np.array(np.nan)
     if not np.isfinite(joints).all():
-        raise ValueError(f"{title} has keypoints that are not finite numbers")
+        raise AnnotationError(f"{title} has keypoints that are not finite numbers")
     return joints
 
 

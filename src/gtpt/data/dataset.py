@@ -9,14 +9,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
 from gtpt.core import simcc
 from gtpt.core.geometry import affine_matrices, crop, mirror_crops, transform_points
 from gtpt.core.skeleton import Skeleton
-from gtpt.data.augment import AugmentConfig, plain_view, random_view, vary_pixels
+from gtpt.data.augment import AugmentConfig, paste, plain_view, random_view, vary_pixels
 from gtpt.data.coco import Persons
 from gtpt.data.images import FileStore
+from gtpt.data.teacher import TeacherMaps, splat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,6 +35,8 @@ class CropDataset:
         input_size: width, height of the crop.
         augment: None for test-time crops.
         seed: of all randomness.
+        teachers: what a teacher says of the persons of each store, None for a store without one.
+        split: SimCC bins per pixel, for the teacher's targets.
         cache: keep decoded images in memory; for data sets of small crops (16,000 of them take about 2 GB, in each loader
             process that has read them all). Without it only the last image is kept: people of one image read in a row
             decode it once.
@@ -45,13 +49,21 @@ class CropDataset:
     augment: AugmentConfig | None = None
     seed: int = 42
     cache: bool = False
+    teachers: tuple[TeacherMaps | None, ...] = ()
+    split: float = simcc.SPLIT
     _images: dict[tuple[int, str], np.ndarray] = field(default_factory=dict, repr=False, init=False)
 
     def __len__(self) -> int:
         return len(self.persons)
 
     def __getitem__(self, item: tuple[int, int]) -> dict[str, np.ndarray]:
-        """Crop (H, W, 3) uint8 RGB, joints (K, 2) crop pixels, visible (K,), affine (2, 3) image to crop, index."""
+        """One person as the network is to see it.
+
+        Returns:
+            crop (H, W, 3) uint8 RGB, joints (K, 2) crop pixels, visible (K,), affine (2, 3) image to crop, index; with
+            teachers also teacher_x (K, W * split), teacher_y (K, H * split): maps projected onto the axes, and
+            teacher_weight (K,): the teacher's scores.
+        """
         epoch, index = item
         people, aspect = self.persons, self.input_size[0] / self.input_size[1]
         image = self.read(index)
@@ -65,8 +77,29 @@ class CropDataset:
         pixels = crop(image, matrix[0], self.input_size)
         if self.augment is not None:
             pixels = vary_pixels(pixels, self.augment, rng)
+            if self.augment.paste and rng.random() < self.augment.paste:
+                pixels = paste(pixels, self.read(int(rng.integers(len(self)))), rng)
         joints = transform_points(view.keypoints[None], matrix)[0]
-        return {"crop": pixels, "joints": joints, "visible": view.visible, "affine": matrix[0], "index": np.int64(index)}
+        out = {"crop": pixels, "joints": joints, "visible": view.visible, "affine": matrix[0], "index": np.int64(index)}
+        if any(self.teachers):
+            out |= self._taught(index, image.shape[1], view.flipped, matrix)
+        return out
+
+    def _taught(self, index: int, width: int, flipped: bool, matrix: np.ndarray) -> dict[str, np.ndarray]:
+        """The teacher's maps of a person on the axes of its crop."""
+        teacher, count = self.teachers[int(self.persons.stores[index])], len(self.skeleton)
+        bins = (round(self.input_size[0] * self.split), round(self.input_size[1] * self.split))
+        row = teacher.row(self.persons.ids[index]) if teacher else None
+        if teacher is None or row is None:
+            axes = {f"teacher_{a}": np.zeros((count, n), np.float32) for a, n in zip("xy", bins, strict=True)}
+            return {**axes, "teacher_weight": np.zeros(count, np.float32)}
+        points, mass, scores = teacher.points[row], teacher.mass[row], teacher.scores[row]
+        if flipped:
+            order = self.skeleton.flip_index
+            points, mass, scores = points[order] * (-1, 1) + (width - 1, 0), mass[order], scores[order]
+        points = transform_points(points.reshape(1, -1, 2), matrix).reshape(points.shape)
+        x, y = splat(points, mass, bins, self.split)
+        return {"teacher_x": x, "teacher_y": y, "teacher_weight": scores}
 
     def read(self, index: int) -> np.ndarray:
         """The image of a person, RGB uint8."""
@@ -82,19 +115,50 @@ class CropDataset:
 
 @dataclass(frozen=True)
 class Collate:
-    """Stack items to a batch of tensors and add the SimCC targets; picklable for loader processes."""
+    """Stack items to a batch of tensors and add the SimCC targets; picklable for loader processes.
+
+    Attributes:
+        input_size, split, sigma: of the targets, see `gtpt.core.simcc.simcc_targets`.
+        teacher: share of a perfectly sure teacher in the targets of labelled keypoints, 0..1; those whose `visible` is
+            below 1 have no label and take the teacher's alone.
+    """
 
     input_size: tuple[int, int]
     split: float
     sigma: float = simcc.SIGMA
+    teacher: float = 0.0
 
     def __call__(self, items: list[dict[str, np.ndarray]]) -> dict[str, Tensor]:
         import torch  # reading and evaluating data works without it
 
         batch = {key: np.stack([item[key] for item in items]) for key in items[0]}
         x, y, weights = simcc.encode(batch["joints"], batch["visible"], self.input_size, self.split, self.sigma)
+        if "teacher_weight" in batch:
+            x, y, weights = self._taught(batch, x, y, weights)
         batch |= {"target_x": x, "target_y": y, "weight": weights}
         return {key: torch.from_numpy(value) for key, value in batch.items()}
+
+    def _taught(
+        self, batch: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mix the teacher's distributions into targets (B, K, L) and weights (B, K); its arrays leave the batch."""
+        soft = [smooth(batch.pop(f"teacher_{axis}"), self.sigma) for axis in "xy"]
+        scores = batch.pop("teacher_weight")
+        inside = np.minimum(*(s.sum(axis=-1) for s in soft)) > 0.5  # most of what it says lies in the crop
+        labelled = weights >= 1
+        share = np.where(labelled, self.teacher * scores * inside, 1).astype(np.float32)[..., None]
+        weights = np.where(labelled | inside, weights, 0)
+        mixed = [target * (1 - share) + taught * share for target, taught in zip((x, y), soft, strict=True)]
+        return mixed[0], mixed[1], weights
+
+
+def smooth(vectors: np.ndarray, sigma: float) -> np.ndarray:
+    """Convolve (..., L) with a Gaussian of `sigma` bins; what leaves at the ends is lost, as of the targets of labels."""
+    reach = round(3 * sigma)
+    kernel = np.exp(-(np.arange(-reach, reach + 1) ** 2) / (2 * sigma**2))
+    flat = vectors.reshape(-1, vectors.shape[-1])
+    kernel = (kernel / kernel.sum()).astype(np.float32)[None]
+    return cv2.filter2D(flat, -1, kernel, borderType=cv2.BORDER_CONSTANT).reshape(vectors.shape)
 
 
 @dataclass

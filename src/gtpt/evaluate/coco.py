@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import AnnotationError
 from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.coco import check_form, check_keypoint_names, is_box, joint_list, require_coco
@@ -56,7 +57,7 @@ def evaluate_coco(
     _check_ground_truth(truth, skeleton)
     everybody = _keypoints(truth["annotations"], skeleton, "annotation")
     if not (everybody[..., 2] > 0).any():
-        raise ValueError("no person of the ground truth has a labelled keypoint: it is no keypoint ground truth")
+        raise AnnotationError("no person of the ground truth has a labelled keypoint: it is no keypoint ground truth")
     images = _images(truth, image_ids)
     _check_results(found, images, truth["categories"])
     evaluated = [i for i, a in enumerate(truth["annotations"]) if a["image_id"] in images]
@@ -122,7 +123,7 @@ def _images(truth: Mapping[str, Any], image_ids: Iterable[int] | None) -> set[in
     known = {image["id"] for image in truth["images"]}
     images = known if image_ids is None else set(image_ids)
     if unknown := images - known:
-        raise ValueError(f"image_ids are not in the ground truth: {_some(unknown)}")
+        raise AnnotationError(f"image_ids are not in the ground truth: {_some(unknown)}")
     return images
 
 
@@ -139,28 +140,30 @@ def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
     for number, person in enumerate(truth["annotations"]):
         name = f"annotation {person.get('id', number)}"
         if lacking := sorted(needed - set(person)):
-            raise ValueError(f"{name} has no {lacking}: give a keypoint file such as person_keypoints_val2017.json")
+            raise AnnotationError(f"{name} has no {lacking}: give a keypoint file such as person_keypoints_val2017.json")
         if person["image_id"] not in images or person["category_id"] not in categories:
-            raise ValueError(
+            raise AnnotationError(
                 f"{name}: image {person['image_id']} or category {person['category_id']} is not listed in the file"
             )
         if not is_box(person["bbox"]):
-            raise ValueError(f"{name} has the box {person['bbox']!r:.40}, not left, top, width, height")
+            raise AnnotationError(f"{name} has the box {person['bbox']!r:.40}, not left, top, width, height")
     check_keypoint_names(truth, skeleton, "the ground truth")
 
 
 def _check_results(results: Any, images: set[int], categories: Sequence[Entry]) -> None:
     if not isinstance(results, Sequence):
-        raise ValueError(f"COCO results are a list with one entry per person, got {type(results).__name__}")
+        raise AnnotationError(f"COCO results are a list with one entry per person, got {type(results).__name__}")
     check_form(results, "results", "COCO results", numbered=True)
     for number, result in enumerate(results):
         if lacking := sorted({"image_id", "category_id", "keypoints", "score"} - set(result)):
-            raise ValueError(f"result {number} has no {lacking}")
+            raise AnnotationError(f"result {number} has no {lacking}")
     if others := {result["image_id"] for result in results} - images:
-        raise ValueError(f"results of images that are not evaluated: {_some(others)}; another data set or subset?")
+        raise AnnotationError(f"results of images that are not evaluated: {_some(others)}; another data set or subset?")
     known = {category["id"] for category in categories}
     if unknown := {result["category_id"] for result in results} - known:
-        raise ValueError(f"results of categories that do not exist: {_some(unknown)}; the ground truth has {_some(known)}")
+        raise AnnotationError(
+            f"results of categories that do not exist: {_some(unknown)}; the ground truth has {_some(known)}"
+        )
 
 
 def _some(ids: Iterable[Any]) -> str:

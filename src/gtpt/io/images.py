@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from gtpt.core.errors import SourceError
+
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read a photo; any path, any kind that `decode_image` knows.
@@ -22,7 +24,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"cannot read image {path}: it is a folder")
+        raise SourceError(f"cannot read image {path}: it is a folder")
     try:
         data = path.read_bytes()  # cv2.imread fails on non-ASCII paths on Windows
     except FileNotFoundError:
@@ -49,19 +51,19 @@ def decode_image(data: bytes, name: str = "from bytes", *, ignore_orientation: b
         ValueError: empty, cut off, too large (OpenCV's limit of 2**30 pixels) or not an image.
     """
     if not data:
-        raise ValueError(f"cannot read image {name}: it is empty")
+        raise SourceError(f"cannot read image {name}: it is empty")
     flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if ignore_orientation else 0)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     except (cv2.error, MemoryError) as error:
         too_large = isinstance(error, MemoryError) or "PIXELS" in str(error) or "Insufficient memory" in str(error)
         reason = "it is too large to decode" if too_large else f"OpenCV says {str(error).strip()}"
-        raise ValueError(f"cannot read image {name}: {reason}") from error
+        raise SourceError(f"cannot read image {name}: {reason}") from error
     if image is not None:
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
     image = _decode_with_pillow(data, upright=not ignore_orientation)
     if image is None:
-        raise ValueError(f"cannot read image {name}: cut off, damaged or not an image; JPEG, PNG, WebP and TIFF work")
+        raise SourceError(f"cannot read image {name}: cut off, damaged or not an image; JPEG, PNG, WebP and TIFF work")
     return image
 
 
@@ -95,13 +97,13 @@ def as_rgb(image: np.ndarray, name: str = "an image") -> np.ndarray:
         array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
         hint = "; multiply an image in 0..1 by 255 and convert it" if array.dtype.kind == "f" else ""
-        raise ValueError(f"{name} must be uint8 in 0..255 (or uint16), got dtype {array.dtype}{hint}")
+        raise SourceError(f"{name} must be uint8 in 0..255 (or uint16), got dtype {array.dtype}{hint}")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         hint = "; transpose (1, 2, 0) brings the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
-        raise ValueError(f"{name} must have shape (H, W, 3), (H, W, 4) or (H, W), got {np.shape(image)}{hint}")
+        raise SourceError(f"{name} must have shape (H, W, 3), (H, W, 4) or (H, W), got {np.shape(image)}{hint}")
     if array.size == 0:
-        raise ValueError(f"{name} must have pixels, got shape {np.shape(image)}")
+        raise SourceError(f"{name} must have pixels, got shape {np.shape(image)}")
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
     return np.ascontiguousarray(array)

@@ -18,6 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from gtpt.core.errors import InputError, OutputError
 from gtpt.core.extras import require
 from gtpt.io.formats.file import naming_errors
 from gtpt.io.sources.video import video_origin
@@ -52,9 +53,9 @@ class VideoWriter:
     def __init__(self, path: str | Path, size: tuple[int, int], fps: float, audio_from: str | Path | None = None) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in (".mp4", ".m4v", ".mov", ".mkv"):
-            raise ValueError(f"a video must be named .mp4, .m4v, .mov or .mkv, got {self.path.name!r}")
+            raise InputError(f"a video must be named .mp4, .m4v, .mov or .mkv, got {self.path.name!r}")
         if min(size) < 1 or not 0 < fps < math.inf:
-            raise ValueError(f"size and fps of a video must be positive, got {size} and {fps}")
+            raise InputError(f"size and fps of a video must be positive, got {size} and {fps}")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"no folder {self.path.parent} to write {self.path.name} to")
         av = require("av", "video")
@@ -66,7 +67,8 @@ class VideoWriter:
             self._audio = _Audio(audio_from) if audio_from is not None else None
             if self._audio:
                 undo.callback(self._audio.close)
-            self._container = av.open(str(self._part), "w", options={"movflags": "+faststart"})
+            with self._explained():
+                self._container = av.open(str(self._part), "w", options={"movflags": "+faststart"})
             undo.callback(self._part.unlink, missing_ok=True)
             undo.callback(self._container.close)
             self._stream = _add_video(self._container, size, fps)
@@ -87,11 +89,11 @@ class VideoWriter:
         """
         width, height = self.size
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(f"frames must be uint8 of shape {(height, width, 3)}, got {image.dtype} {image.shape}")
+            raise InputError(f"frames must be uint8 of shape {(height, width, 3)}, got {image.dtype} {image.shape}")
         began = Fraction(time) if self._began is None else self._began
         pts = round((Fraction(time) - began) / TIME_BASE)
         if pts <= self._last:
-            raise ValueError(f"frame times must increase, got {time} s after {float(began + self._last * TIME_BASE)} s")
+            raise InputError(f"frame times must increase, got {time} s after {float(began + self._last * TIME_BASE)} s")
         if width % 2 or height % 2:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         with self._explained():
@@ -113,7 +115,7 @@ class VideoWriter:
                 yield
         except require("av", "video").error.FFmpegError as error:
             width, height = self.size
-            raise ValueError(f"cannot write a video of {width}x{height} to {self.path}: {error.strerror}") from error
+            raise OutputError(f"cannot write a video of {width}x{height} to {self.path}: {error.strerror}") from error
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -136,7 +138,8 @@ class VideoWriter:
                 if self._began is not None:
                     container.mux(self._stream.encode(None))
             if self._began is not None:
-                os.replace(self._part, self.path)
+                with naming_errors(self.path):
+                    os.replace(self._part, self.path)
 
 
 def _add_video(container: Any, size: tuple[int, int], fps: float) -> Any:

@@ -205,8 +205,9 @@ class GTPT(nn.Module):
     def tokenize(self, features: Tensor) -> Tensor:
         """Feature map (B, C, H/4, W/4) to one token per patch, (B, N, D)."""
         (rows, columns), (ph, pw) = self.config.grid, self.config.patch
-        patches = features.unflatten(3, (columns, pw)).unflatten(2, (rows, ph))  # (B, C, rows, ph, columns, pw)
-        patches = patches.permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)  # (B, N, ph * pw * C), channel fastest
+        pixels = features.permute(0, 2, 3, 1)  # channels last, as they lie in memory
+        patches = pixels.unflatten(2, (columns, pw)).unflatten(1, (rows, ph))  # (B, rows, ph, columns, pw, C)
+        patches = patches.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, N, ph * pw * C), channel fastest
         return self.patch_embed(patches) + self.pos_embedding
 
     def encode(self, image: Tensor, keep_rates: Sequence[float] | str | None = None) -> Encoded:

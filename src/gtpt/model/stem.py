@@ -5,14 +5,62 @@ Every convolution has a bias, also those before a BatchNorm (as in the official 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv_bn(cin: int, cout: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, relu: bool = True) -> nn.Sequential:
-    """Convolution, BatchNorm and, unless it is depthwise, ReLU."""
-    layers = [nn.Conv2d(cin, cout, kernel, stride, kernel // 2, groups=groups), nn.BatchNorm2d(cout)]
-    return nn.Sequential(*layers, nn.ReLU()) if relu else nn.Sequential(*layers)
+class DepthwiseConv2d(nn.Conv2d):
+    """Depthwise 3x3 convolution of stride 1 or 2 whose training is quick on the CPU too."""
+
+    def __init__(self, channels: int, stride: int):
+        super().__init__(channels, channels, 3, stride, 1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.stride == (1, 1) or x.device.type != "cpu" or not (self.training and torch.is_grad_enabled()):
+            return super().forward(x)
+        # autocast does not look into our own operators
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+        assert self.bias is not None
+        return _Halving.apply(x.to(dtype), self.weight.to(dtype), self.bias.to(dtype))
+
+
+class _Halving(torch.autograd.Function):
+    """Depthwise 3x3 convolution of stride 2.
+
+    PyTorch has no quick kernel for the gradient of its input on the CPU: it takes more than ten times as long as the one
+    for stride 1, which gives the same if zeros stand between the gradients of the output.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return F.conv2d(x, weight, bias, stride=2, padding=1, groups=len(weight))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        (x, weight), (grad,) = ctx.saved_tensors, grads
+        grad_x = None
+        if ctx.needs_input_grad[0]:
+            spread = torch.zeros_like(x)
+            spread[..., ::2, ::2] = grad
+            grad_x = F.conv2d(spread, weight.flip(2, 3), padding=1, groups=len(weight))
+        _, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
+            grad, x, weight, [len(weight)], [2, 2], [1, 1], [1, 1], False, [0, 0], len(weight), [False, True, True]
+        )
+        return grad_x, grad_weight, grad_bias
+
+
+def conv_bn(cin: int, cout: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
+    """Convolution, BatchNorm, ReLU. The ReLU may overwrite its input: a BatchNorm learns from its own input."""
+    return nn.Sequential(nn.Conv2d(cin, cout, kernel, stride, kernel // 2), nn.BatchNorm2d(cout), nn.ReLU(inplace=True))
+
+
+def depthwise_bn(channels: int, stride: int) -> nn.Sequential:
+    """Depthwise convolution and BatchNorm."""
+    return nn.Sequential(DepthwiseConv2d(channels, stride), nn.BatchNorm2d(channels))
 
 
 def channel_shuffle(x: Tensor) -> Tensor:
@@ -28,10 +76,10 @@ class ShuffleUnit(nn.Module):
         half = cout // 2
         self.stride = stride
         if stride == 2:
-            self.shortcut = nn.Sequential(conv_bn(cin, cin, 3, 2, groups=cin, relu=False), conv_bn(cin, half))
+            self.shortcut = nn.Sequential(depthwise_bn(cin, 2), conv_bn(cin, half))
         self.branch = nn.Sequential(
             conv_bn(cin if stride == 2 else half, half),
-            conv_bn(half, half, 3, stride, groups=half, relu=False),
+            depthwise_bn(half, stride),
             conv_bn(half, half),
         )
 
@@ -61,7 +109,7 @@ class Upsample(nn.Sequential):
     """Twice the resolution by pixel shuffle."""
 
     def __init__(self, cin: int, cout: int):
-        super().__init__(nn.Conv2d(cin, 4 * cout, 1), nn.PixelShuffle(2), nn.BatchNorm2d(cout), nn.ReLU())
+        super().__init__(nn.Conv2d(cin, 4 * cout, 1), nn.PixelShuffle(2), nn.BatchNorm2d(cout), nn.ReLU(inplace=True))
 
 
 class PyramidStem(nn.Module):

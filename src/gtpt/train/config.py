@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from gtpt.core.errors import InputError
 from gtpt.core.simcc import SIGMA
 from gtpt.data.augment import AugmentConfig
 
@@ -36,10 +37,18 @@ class ModelConfig(_Strict):
 
 
 class Source(_Strict):
-    """A COCO keypoint file and its images: a folder, a zip, or a path into a zip."""
+    """A COCO keypoint file and its images: a folder, a zip, or a path into a zip.
+
+    Attributes:
+        annotations, images: where they are.
+        teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
+        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
+    """
 
     annotations: Path
     images: Path
+    teacher: Path | None = None
+    labels: bool = True
 
 
 class DataConfig(_Strict):
@@ -80,6 +89,8 @@ class TrainConfig(_Strict):
             as the rest); it shortens short trainings.
         dense: weight of a loss that reads keypoint maps straight from stem and visual tokens (ours; 0 is official, 0.002 is
             about as strong as the rest); its heads are not kept.
+        teacher: share of a source's teacher in the targets of labelled keypoints (ours); keypoints without a label take the
+            teacher's alone, where it is sure.
         sigma: of the Gaussian targets, in bins (official: 4); wider ones are easier for a young network.
         optimizer: "adam" (official), "adamw", or "muon" (orthogonalised steps for matrices, AdamW for the rest).
         lr, weight_decay: of the optimizer.
@@ -103,6 +114,7 @@ class TrainConfig(_Strict):
     convolutions: Literal["official", "kaiming"] = "official"
     guidance: float = Field(default=0.0, ge=0)
     dense: float = Field(default=0.0, ge=0)
+    teacher: float = Field(default=0.5, ge=0, le=1)
     sigma: float = Field(default=SIGMA, gt=0)
     optimizer: Literal["adam", "adamw", "muon"] = "adam"
     lr: float = Field(default=1e-3, gt=0)
@@ -144,31 +156,31 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+        raise InputError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")
+        raise InputError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")
     data = {"out": f"runs/{path.stem}", **{key: value for key, value in data.items() if value is not None}}
     for override in overrides or ():
         _apply(data, override)
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:
-        raise ValueError(_explain(error, path)) from None
+        raise InputError(_explain(error, path)) from None
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ValueError(f"override {override!r} must look like train.lr=0.001")
+        raise InputError(f"override {override!r} must look like train.lr=0.001")
     *parents, leaf = key.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise ValueError(f"override {override!r}: {parent!r} is no section")
+            raise InputError(f"override {override!r}: {parent!r} is no section")
     try:
         data[leaf] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ValueError(f"override {override!r}: the value is not YAML: {error}") from error
+        raise InputError(f"override {override!r}: the value is not YAML: {error}") from error
 
 
 def _explain(error: ValidationError, path: Path) -> str:

@@ -12,6 +12,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader
 
+from gtpt.core.errors import InputError
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
 from gtpt.model.network import GTPT, Encoded, normalize
 from gtpt.train.config import TrainConfig
@@ -46,7 +47,9 @@ class PoseTraining(lightning.LightningModule):
         return DataLoader(
             self.dataset,  # type: ignore[arg-type]  # map-style, without torch
             batch_sampler=self.batches,
-            collate_fn=Collate(self.net.config.input_size, self.net.config.simcc_split, self.config.sigma),
+            collate_fn=Collate(
+                self.net.config.input_size, self.net.config.simcc_split, self.config.sigma, self.config.teacher
+            ),
             num_workers=self.workers,
             # A forked worker shares the data set's memory and ends when its parent is killed; one of a fork server, the
             # default from Python 3.14 on, does not notice and stays for ever.
@@ -67,14 +70,14 @@ class PoseTraining(lightning.LightningModule):
         again = "resume with the settings it was made with, or start a new `out` with train.init=.../best.safetensors"
         if (before := checkpoint.get("skeleton", self._meaning())) != self._meaning():
             odd = [key for key, value in self._meaning().items() if before.get(key) != value]
-            raise ValueError(f"the checkpoint was made with another skeleton, whose {', '.join(odd)} differ: {again}")
+            raise InputError(f"the checkpoint was made with another skeleton, whose {', '.join(odd)} differ: {again}")
         mine, theirs = ({k: tuple(v.shape) for k, v in s.items()} for s in (self.state_dict(), checkpoint["state_dict"]))
         if odd := sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)):
             some = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
-            raise ValueError(f"the checkpoint was made with another network, whose {some} differ: {again}")
+            raise InputError(f"the checkpoint was made with another network, whose {some} differ: {again}")
         now = len(self._epoch_batches())
         if (before := checkpoint.get("steps_per_epoch", now)) != now:
-            raise ValueError(
+            raise InputError(
                 f"the checkpoint was made with {before} steps per epoch, these settings give {now}: resume with the same "
                 f"data, train.batch_size and train.devices, or start a new `out` with train.init=.../best.safetensors"
             )

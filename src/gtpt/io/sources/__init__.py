@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+from gtpt.core.errors import SourceError
 from gtpt.io.sources.base import Frame, Kind, PathLike, Selection, Skipped, Source
 from gtpt.io.sources.camera import open_camera
 from gtpt.io.sources.photos import IMAGE_SUFFIXES, open_folder, open_images
@@ -51,7 +52,7 @@ def open_source(
         opened.close()
         bounds = "" if start is None and end is None else f" between start={start} and end={end} seconds"
         reasons = "".join(f"; {name}: {reason}" for name, reason in opened.skipped.items[:3])
-        raise ValueError(f"no frames in {_shown(source)}{bounds}{reasons}")
+        raise SourceError(f"no frames in {_shown(source)}{bounds}{reasons}")
     opened._frames = chain([first], opened._frames)
     return opened
 
@@ -62,7 +63,7 @@ def _open(source: PathLike | int | Sequence[PathLike], selection: Selection) -> 
     if isinstance(source, Sequence) and not isinstance(source, str):
         return open_images([Path(p) for p in source], selection)
     if not isinstance(source, (str, Path)):
-        raise ValueError(f"a source is a path, a list of paths, a URL or a camera number, got {type(source).__name__}")
+        raise SourceError(f"a source is a path, a list of paths, a URL or a camera number, got {type(source).__name__}")
     text, path = str(source), Path(source)
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
         return open_video(text, selection, "stream")

@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gtpt.core.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 Kind = Literal["image", "folder", "video", "stream", "camera"]
@@ -65,12 +67,12 @@ class Selection:
 
     def __post_init__(self) -> None:
         if not isinstance(self.stride, int) or self.stride < 1:
-            raise ValueError(f"stride must be a whole number of at least 1 (every n-th frame), got {self.stride!r}")
+            raise InputError(f"stride must be a whole number of at least 1 (every n-th frame), got {self.stride!r}")
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be seconds from the beginning, 0 or more, got {value!r}")
+                raise InputError(f"{name} must be seconds from the beginning, 0 or more, got {value!r}")
         if self.end is not None and self.end <= (self.start or 0):
-            raise ValueError(f"end must lie after start, got start={self.start or 0} and end={self.end}")
+            raise InputError(f"end must lie after start, got start={self.start or 0} and end={self.end}")
 
     def of(self, frames: Iterator[tuple[int, float, Any]]) -> Iterator[tuple[int, float, Any]]:
         """The (index, time, picture) inside start <= time < end, every stride-th of them; stops at the end."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from gtpt.core.errors import SourceError
 from gtpt.io.images import read_image
 from gtpt.io.sources.base import Frame, Kind, Selection, Skipped, Source
 
@@ -35,7 +36,7 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
 
 def open_images(files: list[Path], selection: Selection, skipped: Skipped | None = None, kind: Kind = "folder") -> Source:
     if selection.start is not None or selection.end is not None:
-        raise ValueError("start and end are times in a video; photos have none")
+        raise SourceError("start and end are times in a video; photos have none")
     if missing := [p for p in files if not p.exists()]:
         raise FileNotFoundError(f"no such file: {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""))
     skipped = skipped or Skipped()

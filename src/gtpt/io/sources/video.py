@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import SourceError
 from gtpt.core.extras import require
 from gtpt.io.sources.base import Frame, Kind, Selection, Skipped, Source
 
@@ -31,13 +32,13 @@ def open_video(url: str, selection: Selection, kind: Kind) -> Source:
         container = av.open(url, **live)
     except av.error.FFmpegError as error:
         what = "stream" if kind == "stream" else "image or video"
-        raise ValueError(
+        raise SourceError(
             f"cannot open {without_password(url)} as {what}, it is damaged, cut off or another kind: {error.strerror}"
         ) from error
     stream = container.streams.best("video")
     if stream is None:
         container.close()
-        raise ValueError(f"no video stream in {without_password(url)}")
+        raise SourceError(f"no video stream in {without_password(url)}")
     stream.thread_type = "AUTO"
     fps = float(stream.average_rate or stream.guessed_rate or 0) or None
     skipped = Skipped()

@@ -1,0 +1,233 @@
+"""A teacher's maps land where the augmented crop shows what they speak of, and mix with labels as said."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gtpt import load_skeleton
+from gtpt.core import simcc
+from gtpt.data.augment import AugmentConfig, paste
+from gtpt.data.coco import read_coco
+from gtpt.data.dataset import Collate, CropDataset, smooth
+from gtpt.data.images import FileStore
+from gtpt.data.teacher import load_teacher, splat
+from gtpt.evaluate.run import evaluate_network
+from gtpt.model import load
+from gtpt.train.config import Experiment, Source
+from gtpt.train.run import teach, train
+
+from .figures import write_set
+
+BODY = load_skeleton("coco17")
+SIZE, SPLIT, BINS = (48, 64), 2.0, (96, 128)
+EVERYTHING = AugmentConfig(half_body=0.5, scale=0.4, rotation=40, rotation_chance=1, flip=0.5, shift=0.1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_set(tmp_path_factory.mktemp("data") / "set", 6)
+
+
+def write_maps(path: Path, persons, *, score: float = 0.8, skip: int | None = None) -> Path:
+    """Maps of one hot cell each, at the labelled joint: a cell is a quarter of a pixel, and the map starts at (-3, 5)."""
+    rows = [i for i in range(len(persons)) if i != skip]
+    heat = np.zeros((len(rows), 17, 420, 340), np.uint8)
+    for n, i in enumerate(rows):
+        column, row = np.round((persons.keypoints[i] - (-3, 5)) * 4).astype(int).T
+        heat[n, np.arange(17), row, column] = 255
+    found = np.concatenate([persons.keypoints[rows] + 1, np.full((len(rows), 17, 1), score)], axis=2)
+    matrices = np.tile([[0.25, 0, -3], [0, 0.25, 5]], (len(rows), 1, 1))
+    ids = np.array([persons.ids[i] for i in rows])
+    np.savez(path, id=ids, heat=heat, M=matrices, keypoints=found.astype(np.float32))
+    return path
+
+
+def taught_set(folder, path, augment=EVERYTHING, **changes):
+    persons = read_coco(folder / "annotations.json", BODY)
+    stores = [FileStore(folder / "images")]
+    return CropDataset(
+        persons, stores, BODY, SIZE, augment, teachers=(load_teacher(path, persons, BODY),), split=SPLIT, **changes
+    )
+
+
+def test_maps_follow_the_augmentation(folder, tmp_path):
+    """Mirrored, turned, moved and scaled, the teacher's peak stays on the joint that its cell was drawn on."""
+    crops = taught_set(folder, write_maps(tmp_path / "maps.npz", read_coco(folder / "annotations.json", BODY)))
+    flips = 0
+    for epoch in range(4):
+        for index in range(6):
+            item = crops[epoch, index]
+            inside = np.all((item["joints"] > 2) & (item["joints"] < np.array(SIZE) - 3), axis=1)
+            flips += np.linalg.det(item["affine"][:, :2]) > 0 and item["joints"][5, 0] < item["joints"][6, 0]
+            for axis, name in enumerate(("teacher_x", "teacher_y")):
+                bins = np.arange(BINS[axis])
+                center = (item[name] * bins).sum(axis=1) / np.maximum(item[name].sum(axis=1), 1e-9)
+                np.testing.assert_allclose(center[inside], item["joints"][inside, axis] * SPLIT, atol=0.15)
+                np.testing.assert_allclose(item[name].sum(axis=1)[inside], 1, rtol=1e-5)
+    assert flips, "no crop was mirrored, which was to be tested"
+
+
+@given(st.floats(-20, 120), st.floats(-20, 120))
+def test_a_point_is_shared_between_two_bins(x, y):
+    axes = splat(np.array([[[x, y]]]), np.ones((1, 1)), (96, 128), 1.0)
+    for vector, place in zip(axes, (x, y), strict=True):
+        expected = np.maximum(1 - np.abs(np.arange(vector.shape[1]) - place), 0)
+        np.testing.assert_allclose(vector[0], expected, atol=1e-6)
+
+
+def test_smoothing_makes_the_target_of_a_label():
+    point = np.zeros((1, 1, 96), np.float32)
+    point[..., 40] = 1
+    label = simcc.encode(np.array([[20.0, 20.0]]), np.ones(1), SIZE, SPLIT, 4.0)[0]
+    np.testing.assert_allclose(smooth(point, 4.0)[0], label, atol=1.5e-3)
+
+
+def test_labels_and_maps_mix_by_the_teachers_score(folder, tmp_path):
+    crops = taught_set(folder, write_maps(tmp_path / "maps.npz", read_coco(folder / "annotations.json", BODY)), None)
+    crops.persons.visible[0, 3] = 0.8  # the teacher's alone
+    crops.persons.visible[0, 4] = 0
+    item = crops[0, 0]
+    label = simcc.encode(item["joints"], np.ones(17), SIZE, SPLIT, 3.0)[1]
+    soft = smooth(item["teacher_y"], 3.0)
+    batch = Collate(SIZE, SPLIT, 3.0, teacher=0.5)([item])
+    target, weight = batch["target_y"][0].numpy(), batch["weight"][0].numpy()
+    np.testing.assert_allclose(target[0], 0.6 * label[0] + 0.4 * soft[0], atol=1e-6)  # 0.4 = 0.5 of a score of 0.8
+    np.testing.assert_allclose(target[3], soft[3], atol=1e-6)
+    np.testing.assert_allclose(weight[[0, 3, 4]], [1, 0.8, 0])
+    assert "teacher_x" not in batch and set(batch) == set(Collate(SIZE, SPLIT)([plain(item)]))
+    labels_alone = Collate(SIZE, SPLIT, 3.0, teacher=0.0)([item])
+    np.testing.assert_allclose(labels_alone["target_y"][0, 0].numpy(), label[0], atol=1e-6)
+
+
+def plain(item):
+    return {key: value for key, value in item.items() if not key.startswith("teacher")}
+
+
+def test_a_person_whom_the_teacher_was_not_shown_keeps_its_labels(folder, tmp_path):
+    persons = read_coco(folder / "annotations.json", BODY)
+    crops = taught_set(folder, write_maps(tmp_path / "maps.npz", persons, skip=2))
+    taught, alone = Collate(SIZE, SPLIT, teacher=0.5)([crops[0, 2]]), Collate(SIZE, SPLIT)([plain(crops[0, 2])])
+    for key in alone:
+        np.testing.assert_array_equal(taught[key].numpy(), alone[key].numpy(), err_msg=key)
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_keypoints_without_a_label_are_the_teachers(folder, tmp_path, labels):
+    persons = read_coco(folder / "annotations.json", BODY)
+    path = write_maps(tmp_path / "maps.npz", persons, skip=1)
+    persons.visible[0, 5:] = 0
+    teacher = load_teacher(path, persons, BODY)
+    teacher.scores[0, 16] = 0.1  # not sure
+    source = Source(annotations=folder / "annotations.json", images=folder, teacher=path, labels=labels)
+    taught = teach(persons, teacher, source)
+    own = slice(0, 5) if labels else slice(0, 0)
+    np.testing.assert_array_equal(taught.keypoints[0, own], persons.keypoints[0, own])
+    np.testing.assert_allclose(taught.keypoints[0, 5:16], persons.keypoints[0, 5:16] + 1, atol=1e-4)
+    assert (taught.visible[0, own] == 1).all() and np.allclose(taught.visible[0, 5:16], 0.8) and taught.visible[0, 16] == 0
+    assert taught.visible[1].max() == (1 if labels else 0)
+    assert persons.visible[0, 5] == 0, "the persons that were given are changed"
+
+
+def test_labels_off_without_a_teacher_is_refused(folder):
+    persons = read_coco(folder / "annotations.json", BODY)
+    source = Source(annotations=folder / "annotations.json", images=folder, labels=False)
+    with pytest.raises(ValueError, match="needs a `teacher`"):
+        teach(persons, None, source)
+
+
+def test_a_teacher_of_other_people_is_refused(folder, tmp_path):
+    persons = read_coco(folder / "annotations.json", BODY)
+    path = write_maps(tmp_path / "maps.npz", persons)
+    persons.ids[:] = [i + 1000 for i in persons.ids]
+    with pytest.raises(ValueError, match="knows none of the people of this data set"):
+        load_teacher(path, persons, BODY)
+
+
+def test_files_that_hold_no_maps_are_refused(folder, tmp_path):
+    persons = read_coco(folder / "annotations.json", BODY)
+    path = write_maps(tmp_path / "maps.npz", persons)
+    with pytest.raises(ValueError, match=r"heat is \(6, 17, 420, 340\), not \(6, 133, 420, 340\)"):
+        load_teacher(path, persons, load_skeleton("coco_wholebody133"))
+    np.savez(tmp_path / "other.npz", id=np.arange(3))
+    (tmp_path / "text.npz").write_text("no archive")
+    for name in ("other", "text"):
+        with pytest.raises(ValueError, match=f"{name}.npz holds no teacher's maps"):
+            load_teacher(tmp_path / f"{name}.npz", persons, BODY)
+    with pytest.raises(FileNotFoundError, match="no teacher's maps or results at"):
+        load_teacher(tmp_path / "absent.npz", persons, BODY)
+
+
+def test_maps_are_sharpened(folder, tmp_path):
+    """Squared, two cells of 0.8 and 0.2 become 16 / 17 and 1 / 17."""
+    persons = read_coco(folder / "annotations.json", BODY)
+    heat = np.zeros((1, 17, 8, 8), np.uint8)
+    heat[0, 0, 2, 3], heat[0, 0, 5, 6] = 255, round(255 * 0.25**0.5)
+    one = persons.ids[:1].astype(int)
+    np.savez(tmp_path / "m.npz", id=one, heat=heat, M=[[[1, 0, 0], [0, 1, 0]]], keypoints=np.zeros((1, 17, 3)))
+    teacher = load_teacher(tmp_path / "m.npz", persons, BODY)
+    best = teacher.mass[0, 0].argmax()
+    assert teacher.mass[0, 0, best] == pytest.approx(16 / 17, abs=3e-3)
+    assert tuple(teacher.points[0, 0, best]) == (3, 2) and teacher.row(one[0]) == 0 and teacher.row(10**6) is None
+
+
+def test_results_of_another_network_are_a_teacher(folder, tmp_path):
+    """Each goes to the person of its image whom it overlaps; people whom it missed keep their labels."""
+    persons = read_coco(folder / "annotations.json", BODY)
+    persons.image_ids[1] = persons.image_ids[0]  # two people in one image
+    persons.boxes[1, 0] += 200
+    persons.keypoints[1, :, 0] += 200
+    results = []
+    for i in (1, 0, 2):
+        joints = np.column_stack([persons.keypoints[i] + 0.5, np.full(17, 0.7 if i else 3.0)])
+        results.append({"image_id": int(persons.image_ids[i]), "keypoints": joints.ravel().tolist(), "score": 0.9})
+    results[2]["keypoints"][0::3] = [x + 500 for x in results[2]["keypoints"][0::3]]  # somebody else
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    teacher = load_teacher(tmp_path / "results.json", persons, BODY)
+    assert [teacher.row(i) is None for i in persons.ids[:3]] == [False, False, True]
+    for i in (0, 1):
+        row = teacher.row(persons.ids[i])
+        np.testing.assert_allclose(teacher.points[row, :, 0], persons.keypoints[i] + 0.5, atol=1e-4)
+        np.testing.assert_allclose(teacher.scores[row], 0.7 if i else 1.0, atol=1e-6)
+    (tmp_path / "coco.json").write_text("{}")
+    with pytest.raises(ValueError, match="results must be a list"):
+        load_teacher(tmp_path / "coco.json", persons, BODY)
+
+
+def test_a_pasted_piece_covers_some_of_the_crop():
+    rng = np.random.default_rng(0)
+    crop, other = np.zeros((64, 48, 3), np.uint8), np.full((30, 50, 3), 200, np.uint8)
+    before, covered = crop.copy(), []
+    for _ in range(50):
+        out = paste(crop, other, rng)
+        assert set(np.unique(out)) <= {0, 200}
+        covered.append((out[..., 0] == 200).mean())
+    assert 0.005 < min(covered) and max(covered) < 0.25 and np.ptp(covered) > 0.1
+    np.testing.assert_array_equal(crop, before)
+
+
+@pytest.mark.integration
+def test_training_from_a_teacher_alone_learns(tmp_path):
+    """`gtpt train` with wrong labels that are switched off: what it learns can only come from the maps."""
+    folder = write_set(tmp_path / "set", 4)
+    persons = read_coco(folder / "annotations.json", BODY)
+    path = write_maps(tmp_path / "maps.npz", persons)
+    data = json.loads((folder / "annotations.json").read_text())
+    for annotation in data["annotations"]:
+        annotation["keypoints"] = [3.0, 3.0, 2] * 17
+    (tmp_path / "wrong.json").write_text(json.dumps(data))
+    source = {"annotations": tmp_path / "wrong.json", "images": folder / "images", "teacher": path, "labels": False}
+    setup = {
+        "out": tmp_path / "out",
+        "model": {"input_size": (48, 64)},
+        "data": {"train": [source], "workers": 0, "augment": {"half_body": 0, "flip": 0, "rotation_chance": 0, "scale": 0}},
+        "train": {"epochs": 60, "batch_size": 4, "passes": "pruned", "convolutions": "kaiming", "sigma": 6, "lr": 2e-3,
+                  "accelerator": "cpu", "validate_every": 0, "ema": 0.9, "schedule": "cosine", "guidance": 0.002},
+    }  # fmt: skip
+    best = train(Experiment.model_validate(setup), progress=False)
+    found = evaluate_network(load(best), folder / "annotations.json", folder / "images", flip_test=False).found
+    error = np.linalg.norm(found.keypoints - persons.keypoints, axis=2).mean()
+    assert error < 25, "the wrong labels are 55 px away on average"
