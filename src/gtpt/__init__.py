@@ -1,18 +1,17 @@
 """GTPT: efficient body and whole-body human pose estimation.
 
-What is loaded on first use may need more than numpy; importing this package does not. Its modules come on first use too:
-`import gtpt` is enough for `gtpt.model.load`.
+Everything is loaded on first use, modules too: importing this package takes no time, and `import gtpt` is enough for
+`gtpt.model.load`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gtpt.core.errors import GtptError
-from gtpt.core.poses import Poses
-from gtpt.core.skeleton import Skeleton, load_skeleton
-
 if TYPE_CHECKING:
-    from gtpt.estimator import PoseEstimator
+    from gtpt.core.errors import GtptError
+    from gtpt.core.poses import Poses
+    from gtpt.core.skeleton import Skeleton, load_skeleton
+    from gtpt.estimator import PoseEstimator, find
     from gtpt.io.formats import to_coco, to_csv, to_openpose, to_pandas, to_supervision
     from gtpt.io.images import read_image
     from gtpt.io.sources import open_source
@@ -31,6 +30,7 @@ __all__ = [
     "Smoother",
     "Tracker",
     "draw_poses",
+    "find",
     "load_skeleton",
     "open_source",
     "predict",
@@ -42,11 +42,16 @@ __all__ = [
     "to_supervision",
 ]
 _HOME = {
+    "GtptError": "core.errors",
     "Pipeline": "pipeline",
     "PoseEstimator": "estimator",
+    "Poses": "core.poses",
+    "Skeleton": "core.skeleton",
     "Smoother": "tracking",
     "Tracker": "tracking",
     "draw_poses": "viz.poses",
+    "find": "estimator",
+    "load_skeleton": "core.skeleton",
     "open_source": "io.sources",
     "predict": "prediction.runner",
     "read_image": "io.images",
@@ -76,3 +81,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})

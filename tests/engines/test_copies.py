@@ -27,7 +27,7 @@ COPIES = [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without forks")
-@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
 def test_a_forked_child_estimates_and_ends(engine: str) -> None:
     """As a server that forks its workers after it has warmed up, and data loaders; by exit, not by `os._exit` alone."""
     pytest.importorskip({"onnxruntime": "onnxruntime"}.get(engine, engine))
@@ -48,6 +48,26 @@ def test_a_forked_child_estimates_and_ends(engine: str) -> None:
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["7", "2"], done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without forks")
+def test_openvino_says_at_once_that_it_cannot_run_in_a_forked_child() -> None:
+    pytest.importorskip("openvino")
+    code = f"""
+        import os, sys
+        import numpy as np
+        from gtpt import PoseEstimator
+        estimator = PoseEstimator(engine="openvino", threads=2)
+        estimator(np.zeros((90, 120, 3), np.uint8), {BOXES})
+        if (child := os.fork()) == 0:
+            try:
+                estimator(np.zeros((90, 120, 3), np.uint8), {BOXES})
+            except ValueError as error:
+                sys.exit(7 if "spawn" in str(error) else 8)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["7"], done.stderr
 
 
 @pytest.mark.parametrize("again", COPIES)
@@ -150,4 +170,4 @@ def test_openvino_has_no_more_threads_than_allowed_cores(limited: int, monkeypat
     pytest.importorskip("openvino")
     monkeypatch.setattr("gtpt.engines.base.limited_cores", lambda: limited)
     engine = open_engine(resolve("gtpt-t-coco17", format="onnx"), "openvino")
-    assert engine._model.get_property("INFERENCE_NUM_THREADS") == limited
+    assert engine._live.get_property("INFERENCE_NUM_THREADS") == limited

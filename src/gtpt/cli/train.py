@@ -30,13 +30,17 @@ def train(
     require("lightning", "train")
     from lightning.pytorch.utilities import rank_zero_only
 
+    from gtpt.train.run import LAST
     from gtpt.train.run import train as run
 
     logging.getLogger("gtpt").setLevel(logging.INFO)
+    experiment = load_experiment(cfg, overrides)
     try:
-        best = run(load_experiment(cfg, overrides), progress=not quiet)
+        best = run(experiment, progress=not quiet)
     except KeyboardInterrupt:
-        typer.secho("gtpt: interrupted; the same command goes on from the last checkpoint", fg="yellow", err=True)
+        last = experiment.out / LAST
+        kept = f"the same command goes on from {last}" if last.is_file() else "there is no checkpoint yet"
+        typer.secho(f"gtpt: interrupted; {kept}", fg="yellow", err=True)
         raise typer.Exit(130) from None
     rank_zero_only(typer.echo)(best)  # every process of a run comes here
 

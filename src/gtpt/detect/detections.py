@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import InputError
+
 
 @dataclass(frozen=True, eq=False)
 class Detections:
@@ -29,7 +31,7 @@ class Detections:
         boxes, scores = (np.asarray(a, dtype=np.float32) for a in (self.boxes, self.scores))
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise ValueError(f"boxes must have shape (N, 4), x1, y1, x2, y2, got {boxes.shape}")
+            raise ValueError(f"boxes must have shape (N, 4), x1, y1, x2, y2, or (N, 5) with scores, got {boxes.shape}")
         if scores.shape != (len(boxes),):
             raise ValueError(f"scores must have shape ({len(boxes)},), one for each box, got {scores.shape}")
         sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -62,26 +64,32 @@ class Detections:
 class Detector(ABC):
     """Finds people. Any function of images can do it too, see `as_detector`."""
 
-    @abstractmethod
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def __call__(self, images: np.ndarray | Sequence[np.ndarray], names: Sequence[str] | None = None) -> Any:
         """People of each image.
 
         Args:
-            images: RGB uint8 (H, W, 3), of any sizes.
+            images: RGB uint8 (H, W, 3), one or a list of them, of any sizes.
             names: file names of photos, frame numbers of videos; only boxes that are kept by name need them.
 
         Returns:
-            One `Detections` per image; empty where nobody is found.
+            `Detections` of one image, or a list of them, one for each; empty where nobody is found.
 
         Raises:
             ValueError: an image that cannot be used, named by its position.
         """
+        if isinstance(images, np.ndarray) and images.ndim <= 3:
+            return self._detect([images], [names] if isinstance(names, str) else names)[0]
+        return self._detect(images, names)
+
+    @abstractmethod
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
+        """One `Detections` for each image; see `__call__`."""
 
 
 class WholeImage(Detector):
     """One person per image, who fills it: for photos that are cropped already."""
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         return [Detections(np.array([[0, 0, image.shape[1], image.shape[0]]]), np.ones(1)) for image in images]
 
 
@@ -89,10 +97,10 @@ class _Adapter(Detector):
     def __init__(self, function: Callable[[Sequence[np.ndarray]], Sequence[Any]]):
         self.function = function
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         results = list(self.function(images))
         if len(results) != len(images):
-            raise ValueError(
+            raise InputError(
                 f"the detector gave {len(results)} results for {len(images)} images: it must give one for each"
             )
         return [to_detections(result, f"detector, image {i}") for i, result in enumerate(results)]
@@ -102,22 +110,43 @@ def as_detector(detector: Detector | Callable[[Sequence[np.ndarray]], Sequence[A
     """Make any function a detector.
 
     Args:
-        detector: takes a sequence of RGB uint8 images and gives for each `Detections`, a pair (boxes, scores), or an
-            (N, 4) array of boxes, whose scores are then 1. What it gives is checked. A `Detector` comes back as it is.
+        detector: takes a list of RGB uint8 images and gives for each what `to_detections` takes, such as an (N, 4) array of
+            boxes. What it gives is checked; what it raises is raised. A `Detector` comes back as it is.
     """
     if not callable(detector):
-        raise ValueError(f"a detector must be callable with a list of images, got {type(detector).__name__}")
+        raise InputError(f"a detector must be callable with a list of images, got {type(detector).__name__}")
     return detector if isinstance(detector, Detector) else _Adapter(detector)
 
 
 def to_detections(value: Any, where: str) -> Detections:
-    """`Detections`, a tuple (boxes, scores) or (N, 4) boxes as `Detections`; a ValueError begins with `where`."""
+    """Boxes in any usual form.
+
+    Args:
+        value: `Detections`; `supervision.Detections`, of which only those of the class "person" count where classes are
+            named; (N, 4) boxes x1, y1, x2, y2, whose scores are then 1; (N, 5) boxes with a score behind them; or a pair
+            (boxes, scores).
+        where: what errors begin with.
+
+    Raises:
+        InputError: none of these, or boxes or scores that cannot be.
+    """
     if isinstance(value, Detections):
         return value
     try:
-        if isinstance(value, tuple) and len(value) == 2:
-            return Detections(*value)
+        if hasattr(value, "xyxy") and hasattr(value, "confidence"):
+            return _from_supervision(value)
+        if isinstance(value, tuple) and len(value) == 2 and not all(np.shape(part) == (4,) for part in value):
+            return Detections(*value)  # and not two boxes
         boxes = np.asarray(value, dtype=np.float32)
-        return Detections(boxes, np.ones(len(boxes)))
+        if boxes.ndim == 2 and boxes.shape[1] == 5:
+            return Detections(boxes[:, :4], boxes[:, 4])
+        return Detections(boxes, np.ones(boxes.shape[:1] if boxes.size else 0))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
+
+
+def _from_supervision(found: Any) -> Detections:
+    scores = np.ones(len(found.xyxy)) if found.confidence is None else found.confidence
+    names = (getattr(found, "data", None) or {}).get("class_name")
+    people = slice(None) if names is None else np.asarray(names) == "person"
+    return Detections(found.xyxy[people], scores[people])

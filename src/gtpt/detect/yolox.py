@@ -60,7 +60,7 @@ class YoloxDetector(Detector):
         width, height = self.input_size
         return f"YoloxDetector({self.model!r}, {width}x{height}, threshold {self.threshold}, nms {self.nms})"
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         pictures = [as_rgb(image, f"image {i}") for i, image in enumerate(images)]
         found: list[Detections] = []
         step = self._batch or BATCH

@@ -19,7 +19,7 @@ from gtpt.core.calibration import Calibration
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
-from gtpt.engines.session import Session, available_cores, limited_cores, unreadable
+from gtpt.engines.session import OPENED, Session, available_cores, limited_cores, unreadable
 from gtpt.model.config import GTPTConfig, decode_header, parse_header
 
 if TYPE_CHECKING:
@@ -84,7 +84,8 @@ class Engine(Protocol):
 class _Engine(ABC):
     """What all engines do around their network.
 
-    Engines can be copied and pickled, and used after a fork (PyTorch's with one thread there).
+    Engines can be copied and pickled. After a fork onnxruntime opens its file again, PyTorch runs in one thread, and
+    OpenVINO says that it cannot.
     """
 
     batch: int | None
@@ -132,7 +133,11 @@ class OnnxEngine(_Engine):
         return self._streams[1:]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (type(self), self._session.path, {"device": self._session.device, "threads": self._session.threads})
+        return _reopened, (
+            type(self),
+            self._session.path,
+            {"device": self._session.device, "threads": self._session.threads},
+        )
 
 
 class OpenVinoEngine(_Engine):
@@ -160,15 +165,19 @@ class OpenVinoEngine(_Engine):
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
         if limit := threads or limited_cores():
             options["INFERENCE_NUM_THREADS"] = limit
-        self._model = core.compile_model(network, name, options)
+        self._live = core.compile_model(network, name, options)
         self._lock, self._process = Lock(), os.getpid()  # it has one request, which several callers share
+        OPENED.add(self)
         self._made_of = path.absolute(), {"device": device, "threads": threads, "precision": precision}
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._process != os.getpid():  # a thread of the parent may have held the lock as it forked
-            self._lock, self._process = Lock(), os.getpid()
+        if self._process != os.getpid():
+            raise InputError(
+                "OpenVINO does not run in a forked process: open the estimator in each process after the fork, start the "
+                "processes with multiprocessing's 'spawn', or use engine='onnxruntime'"
+            )
         with self._lock:
-            out = self._model([crops], share_outputs=False)
+            out = self._live([crops], share_outputs=False)
         return out["x"], out["y"]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -96,7 +96,7 @@ class Session:
     def _open(self) -> None:
         self._live = open_session(self.path, device=self.device, threads=self.threads)
         self._process = os.getpid()
-        _SESSIONS.add(self)
+        OPENED.add(self)
 
     @property
     def live(self) -> onnxruntime.InferenceSession:
@@ -113,19 +113,19 @@ class Session:
         return _reopened, (self.path, self.device, self.threads)
 
 
-_SESSIONS: weakref.WeakSet[Session] = weakref.WeakSet()
+OPENED: weakref.WeakSet[Any] = weakref.WeakSet()  # what holds threads of onnxruntime or OpenVINO, as its `_live`
 
 
 def _after_fork() -> None:
-    """Keep a forked child from waiting for threads of onnxruntime that did not come along.
+    """Keep a forked child from waiting for threads that did not come along.
 
-    The parent's sessions are never closed: closing one joins its threads, whose handles may by now be those of new ones.
-    And the child ends without onnxruntime's exit handler, when Python has run its own and flushed its files; only the GNU
-    C library tells such handlers the exit status.
+    What the parent opened is never closed: closing it joins its threads, whose handles may by now be those of new ones. And
+    the child ends without the exit handlers of the libraries, when Python has run its own and flushed its files; only the
+    GNU C library tells such handlers the exit status.
     """
-    for session in _SESSIONS:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session._live))
-    if "onnxruntime" in sys.modules and hasattr(libc := ctypes.CDLL(None), "on_exit"):
+    for owner in OPENED:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(owner._live))
+    if {"onnxruntime", "openvino"} & set(sys.modules) and hasattr(libc := ctypes.CDLL(None), "on_exit"):
         libc.on_exit(libc._exit, None)
 
 

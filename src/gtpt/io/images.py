@@ -78,13 +78,14 @@ def _decode_with_pillow(data: bytes, *, upright: bool) -> np.ndarray | None:
     return None
 
 
-def as_rgb(image: np.ndarray, name: str = "an image") -> np.ndarray:
+def as_rgb(image: np.ndarray, name: str = "an image", *, bgr: bool = False) -> np.ndarray:
     """Check and normalise an image that a user gives as an array.
 
     Args:
         image: (H, W, 3) RGB; (H, W) or (H, W, 1) grey; (H, W, 4) RGBA, whose transparency is dropped; uint8, or uint16
-            over its full range. The colour order cannot be checked: OpenCV's BGR needs `image[..., ::-1]`.
+            over its full range. The colour order cannot be checked.
         name: what the error message calls it.
+        bgr: the colours come in OpenCV's order, BGR or BGRA.
 
     Returns:
         (H, W, 3) uint8, contiguous; without a copy where it is that already.
@@ -106,4 +107,5 @@ def as_rgb(image: np.ndarray, name: str = "an image") -> np.ndarray:
     if array.size == 0:
         raise SourceError(f"{name} must have pixels, got shape {np.shape(image)}")
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+    array = array[..., ::-1] if bgr else array
     return np.ascontiguousarray(array)
