@@ -178,7 +178,7 @@ def test_pictures_are_arrays_that_save_and_show_themselves(
     if sys.platform.startswith("linux"):
         picture.show()
         np.testing.assert_array_equal(read_image(capsys.readouterr().out.split()[-1]), picture)
-    with pytest.raises(ValueError, match="cannot be written as .txt"):
+    with pytest.raises(ValueError, match=r"cannot be written as \.txt"):
         picture.save(tmp_path / "drawn.txt")
     with pytest.raises(OSError, match="no_folder"):
         picture.save(tmp_path / "no_folder" / "drawn.png")

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gtpt import benchmark, core, data, detect, engines, evaluate, export, io, model, tracking, train, viz, weights
     from gtpt.core.errors import GtptError
     from gtpt.core.poses import Poses
     from gtpt.core.skeleton import Skeleton, load_skeleton
@@ -21,6 +22,25 @@ if TYPE_CHECKING:
     from gtpt.viz.poses import draw_poses
 
 __version__ = "0.1.0"
+
+_HOME = {  # of what comes on first use
+    "GtptError": "gtpt.core.errors",
+    "Pipeline": "gtpt.pipeline",
+    "PoseEstimator": "gtpt.estimator",
+    "Poses": "gtpt.core.poses",
+    "Skeleton": "gtpt.core.skeleton",
+    "Smoother": "gtpt.tracking",
+    "Tracker": "gtpt.tracking",
+    "draw_poses": "gtpt.viz.poses",
+    "find": "gtpt.estimator",
+    "load_skeleton": "gtpt.core.skeleton",
+    "open_source": "gtpt.io.sources",
+    "predict": "gtpt.prediction.runner",
+    "read_image": "gtpt.io.images",
+    **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "gtpt.io.formats"),
+}
+_MODULES = frozenset("benchmark core data detect engines evaluate export io model tracking train viz weights".split())
+
 __all__ = [
     "GtptError",
     "Pipeline",
@@ -29,9 +49,18 @@ __all__ = [
     "Skeleton",
     "Smoother",
     "Tracker",
+    "benchmark",
+    "core",
+    "data",
+    "detect",
     "draw_poses",
+    "engines",
+    "evaluate",
+    "export",
     "find",
+    "io",
     "load_skeleton",
+    "model",
     "open_source",
     "predict",
     "read_image",
@@ -40,48 +69,21 @@ __all__ = [
     "to_openpose",
     "to_pandas",
     "to_supervision",
-]
-_HOME = {
-    "GtptError": "core.errors",
-    "Pipeline": "pipeline",
-    "PoseEstimator": "estimator",
-    "Poses": "core.poses",
-    "Skeleton": "core.skeleton",
-    "Smoother": "tracking",
-    "Tracker": "tracking",
-    "draw_poses": "viz.poses",
-    "find": "estimator",
-    "load_skeleton": "core.skeleton",
-    "open_source": "io.sources",
-    "predict": "prediction.runner",
-    "read_image": "io.images",
-    **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "io.formats"),
-}
-
-
-_MODULES = {
-    "benchmark",
-    "data",
-    "detect",
-    "engines",
-    "evaluate",
-    "export",
-    "io",
-    "model",
     "tracking",
     "train",
     "viz",
     "weights",
-}
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
+        return import_module(f"gtpt.{name}")
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'gtpt' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*globals(), *__all__})

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtpt.core.skeleton import DEFAULT_SIGMA, KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton import KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton_file import DEFAULT_SIGMA
 
 SKELETONS = {"body": "coco17", "wholebody": "coco_wholebody133"}
 

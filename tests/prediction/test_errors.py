@@ -42,10 +42,10 @@ def test_a_broken_source_is_skipped_and_its_traceback_logged(tmp_path: Path, cap
 
 
 def test_a_source_that_breaks_off_with_a_system_error_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(path: Path) -> np.ndarray:
+    def gone(path: Path) -> bytes:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("gtpt.io.sources.photos.read_image", gone)
+    monkeypatch.setattr("gtpt.io.sources.photos.read_file", gone)
     summary = gtpt.predict(PHOTOS / "cameraman.jpg", tmp_path, boxes="whole-image", quiet=True)
     assert summary.exit_code == 1 and "Input/output error" in summary.skipped[0][1]
 

@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from gtpt.data.augment import AugmentConfig
-from gtpt.train.config import DataConfig, Experiment, Source, _keys_beside, load_experiment
+from gtpt.data.config import DataConfig, Source
+from gtpt.train.config import Experiment, _keys_beside, load_experiment
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 

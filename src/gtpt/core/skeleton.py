@@ -20,7 +20,6 @@ import yaml
 from gtpt.core.errors import InputError
 
 BUILTIN_DIR = Path(__file__).parent / "skeletons"
-DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
 
 
 @dataclass(frozen=True)

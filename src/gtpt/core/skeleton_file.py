@@ -9,6 +9,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gtpt.core.errors import InputError
 
+DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
+
 EXPECTED = {  # pydantic's error types in words that name what is allowed
     "string_type": "must be a name; a word such as yes or 1.5 needs quotes in YAML",
     "list_type": "must be a list",
@@ -37,8 +39,6 @@ def _or_empty(kind: type) -> BeforeValidator:
 
 def _with_sigmas(value: Any) -> Any:
     """A bare list of names gets sigmas by default."""
-    from gtpt.core.skeleton import DEFAULT_SIGMA
-
     if not isinstance(value, (list, tuple)):
         if not isinstance(value, Mapping):
             raise InputError("must be a list of names or a mapping of names to sigmas")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
-from gtpt.io.images import decode_image
+from gtpt.io.images import decode_image, read_file
 
 
 class FileStore:
@@ -35,7 +35,7 @@ class FileStore:
     def read_bytes(self, name: str) -> bytes:
         """Content of a file; FileNotFoundError or, of a damaged zip, ValueError name it and the store."""
         if self._zip is None:
-            return (self.root / name).read_bytes()
+            return read_file(self.root / name)
         try:
             return self._open().read(f"{self._prefix}{name}")
         except KeyError:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import transform_points, xywh_to_xyxy
 from gtpt.core.skeleton import Skeleton
-from gtpt.data.coco import Persons, joint_list
-from gtpt.data.images import read_json
+from gtpt.data.annotations import read_results
+from gtpt.data.coco import Persons
 
 CELLS = 64  # of each map that are kept, the heaviest ones: 89 % of a sharpened map on average
 
@@ -40,7 +41,7 @@ class TeacherMaps:
     mass: np.ndarray
     keypoints: np.ndarray
     scores: np.ndarray
-    _rows: dict = field(default_factory=dict, repr=False)
+    _rows: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._rows.update((i, row) for row, i in enumerate(self.ids.tolist()))
@@ -80,15 +81,13 @@ def load_teacher(path: str | Path, persons: Persons, skeleton: Skeleton) -> Teac
 
 def _from_results(path: Path, persons: Persons, skeleton: Skeleton) -> TeacherMaps:
     """Keypoints as maps of one cell; for each person the best result whose keypoints lie where its box is."""
-    rows = read_json(path)
-    if not isinstance(rows, list) or not all(isinstance(r, dict) and {"image_id", "keypoints"} <= set(r) for r in rows):
-        raise AnnotationError(f'{path}: results must be a list of {{"image_id", "category_id", "keypoints", "score"}}')
-    joints = np.array([joint_list(r, skeleton, f"{path}: result {n}") for n, r in enumerate(rows)])
+    rows = read_results(path, ("image_id", "keypoints"))
+    joints = np.array([row.joints(skeleton, f"{path}: result {n}") for n, row in enumerate(rows)])
     joints = joints.reshape(-1, len(skeleton), 3)
     low, high = joints[..., :2].min(axis=1), joints[..., :2].max(axis=1)
     by_image: dict[object, list[int]] = {}
     for number, row in enumerate(rows):
-        by_image.setdefault(row["image_id"], []).append(number)
+        by_image.setdefault(row.image_id, []).append(number)
     chosen = {}
     for person, (image, box) in enumerate(zip(persons.image_ids.tolist(), xywh_to_xyxy(persons.boxes), strict=True)):
         candidates = by_image.get(image, [])

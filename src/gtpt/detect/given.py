@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
-from gtpt.data.coco import check_form, index_images, person_category, require_coco
+from gtpt.data.annotations import Annotations, read_results
 from gtpt.data.images import read_json
 from gtpt.detect.detections import Detections, Detector, to_detections
 
@@ -125,28 +125,27 @@ def _coco_rows(path: Path) -> Iterator[Row]:
     if isinstance(data, list):
         yield from _result_rows(data, path)
         return
-    require_coco(data, str(path))
-    person = person_category(data, str(path))
-    names = {number: image["file_name"] for number, image in index_images(data, str(path), ["file_name"]).items()}
+    file = Annotations(data, str(path))
+    person = file.person_category()
+    names = {number: image.file_name for number, image in file.images_by_id(["file_name"]).items()}
     yield from ((name, (), 1, "") for name in names.values())
-    for row in data["annotations"]:
-        if row.get("category_id") == person and not row.get("iscrowd"):
-            where = f"{path}, annotation {row.get('id')}"
-            if row.get("image_id") not in names:
-                raise AnnotationError(f"{where}: image {row.get('image_id')} is not listed")
-            yield names[row["image_id"]], _corners(row.get("bbox"), where), 1, where
+    for row in file.annotations:
+        if row.category_id == person and not row.iscrowd:
+            where = f"{path}, annotation {row.id}"
+            if row.image_id not in names:
+                raise AnnotationError(f"{where}: image {row.image_id} is not listed")
+            yield names[row.image_id], _corners(row.bbox, where), 1, where
 
 
 def _result_rows(data: list[Any], path: Path) -> Iterator[Row]:
-    if not all(isinstance(row, dict) and {"image_id", "bbox"} <= set(row) for row in data):
-        raise AnnotationError(f'{path}: results must be a list of {{"image_id", "category_id", "bbox", "score"}}')
-    check_form(data, "results", str(path))
-    people = [(i, row) for i, row in enumerate(data) if row.get("category_id", 1) == 1]
+    results = read_results(data, ("image_id", "bbox"), str(path), named=True)
+    people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1)]
     if data and not people:
         raise AnnotationError(f"{path}: none of the {len(data)} results is a person (category_id 1)")
     for i, row in people:
         where = f"{path}, result {i}"
-        yield row["image_id"], _corners(row["bbox"], where), row.get("score", 1), where
+        assert row.image_id is not None
+        yield row.image_id, _corners(row.bbox, where), row.score, where
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:

@@ -362,4 +362,4 @@ def fixed_batch(session: Any) -> int | None:
 
 
 def _has_info(model: Any) -> bool:
-    return model.has_rt_info(["framework", "gtpt"])
+    return bool(model.has_rt_info(["framework", "gtpt"]))

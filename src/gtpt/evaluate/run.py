@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,9 +12,9 @@ from gtpt.core import simcc
 from gtpt.core.errors import InputError
 from gtpt.core.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
 from gtpt.core.skeleton import Skeleton
-from gtpt.data.coco import Persons, open_stores, person_category, read_coco, read_detections
+from gtpt.data.annotations import Annotations, read_annotations
+from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
-from gtpt.data.images import read_json
 from gtpt.engines import Engine, open_engine
 from gtpt.engines.base import Crops2SimCC, check_torch_device, torch_network
 from gtpt.evaluate.coco import evaluate_coco
@@ -40,7 +40,7 @@ def estimate(
     split: float,
     flip_test: bool = True,
     batch_size: int = 64,
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Estimates:
     """Poses of every person of a data set.
 
@@ -81,7 +81,7 @@ def test(
     device: str = "cpu",
     engine: str | None = None,
     precision: str = "float32",
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Measure a checkpoint by the official protocol; the same as `gtpt test`.
 
@@ -145,7 +145,7 @@ def evaluate_network(
     flip_test: bool = True,
     keep_rates: Sequence[float] | str | None = None,
     batch_size: int = 64,
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Evaluation:
     """COCO figures of a network by the official protocol: rescoring, OKS NMS, flip test.
 
@@ -162,7 +162,7 @@ def evaluate_network(
         ValueError: a module without a skeleton, or keep rates for an exported file.
     """
     crops2simcc, config, skeleton, label = _subject(network, keep_rates)
-    truth = read_json(annotations)
+    truth = read_annotations(annotations)
     dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
     found = estimate(
         crops2simcc,
@@ -172,7 +172,7 @@ def evaluate_network(
         batch_size=getattr(network, "batch", None) or batch_size,
         progress=progress,
     )
-    category = person_category(truth, str(annotations))
+    category = truth.person_category()
     results = results_of(dataset.persons, found, skeleton.sigmas, config.input_size, category)
     protocol = Protocol(
         network=f"{config.name} {skeleton.name}, {label}",
@@ -198,7 +198,7 @@ def _subject(
 
 
 def evaluation_set(
-    annotations: str | Path | Mapping[str, Any],
+    annotations: str | Path | Annotations,
     images: str | Path,
     boxes: str | Path | None,
     skeleton: Skeleton,
@@ -211,7 +211,7 @@ def evaluation_set(
 
 def results_of(
     persons: Persons, found: Estimates, sigmas: np.ndarray, input_size: tuple[int, int], category_id: int = 1
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """COCO results of estimated persons."""
     return official_results(
         persons.image_ids,

@@ -21,7 +21,8 @@ import numpy as np
 from gtpt.core.errors import InputError, OutputError
 from gtpt.core.extras import require
 from gtpt.io.formats.file import naming_errors
-from gtpt.io.sources.video import video_origin
+from gtpt.io.sources.base import SQUARE
+from gtpt.io.sources.video import local_address, video_origin
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class VideoWriter:
         fps: about how many frames per second will come; their times count, this only tunes the encoder.
         audio_from: video whose sound is copied unchanged, for the span of time that the frames cover. A video without sound
             or with sound that the target cannot hold gives a silent video.
+        pixel_aspect: width of a pixel by its height, as players shall show it; keypoints and frames stay as they are.
 
     Raises:
         ValueError: another suffix, a size or fps that is not positive.
@@ -50,7 +52,15 @@ class VideoWriter:
         ImportError: without the `video` extra.
     """
 
-    def __init__(self, path: str | Path, size: tuple[int, int], fps: float, audio_from: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        size: tuple[int, int],
+        fps: float,
+        audio_from: str | Path | None = None,
+        *,
+        pixel_aspect: Fraction = SQUARE,
+    ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in (".mp4", ".m4v", ".mov", ".mkv"):
             raise InputError(f"a video must be named .mp4, .m4v, .mov or .mkv, got {self.path.name!r}")
@@ -68,10 +78,11 @@ class VideoWriter:
             if self._audio:
                 undo.callback(self._audio.close)
             with self._explained():
-                self._container = av.open(str(self._part), "w", options={"movflags": "+faststart"})
+                self._container = av.open(local_address(self._part), "w", options={"movflags": "+faststart"})
             undo.callback(self._part.unlink, missing_ok=True)
             undo.callback(self._container.close)
             self._stream = _add_video(self._container, size, fps)
+            self._stream.sample_aspect_ratio = pixel_aspect
             if self._audio:
                 self._audio.attach(self._container)
             undo.pop_all()
@@ -165,7 +176,7 @@ class _Audio:
         av = require("av", "video")
         if not Path(path).is_file():
             raise FileNotFoundError(f"no video {path} to take the sound from")
-        self._source = av.open(str(path))
+        self._source = av.open(local_address(path))
         self._origin = video_origin(self._source)
         self._packets: Iterator[Any] = iter(())
         self._waiting: Any = None

@@ -94,7 +94,7 @@ class Attention(nn.Module):
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
             # the backward pass of the fused operator takes several times as long there as these three steps
-            out = self.logits(q, k).softmax(dim=-1).to(v.dtype) @ v  # (B, h, T, d)
+            out = (q * self.scale @ k.transpose(2, 3)).softmax(dim=-1).to(v.dtype) @ v  # (B, h, T, d)
         else:
             out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
         return self.proj(out.transpose(1, 2).flatten(2))  # (B, T, D)

@@ -100,7 +100,6 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         self.summary = SourceSummary(source_name(source))
         self._stack = ExitStack()
         self._moving = opened.kind in MOVING
-        self._sound = source if opened.kind == "video" and isinstance(source, str) else None
         self._stem = file_stem(self.summary.name)
         self._video: VideoWriter | None = None
 
@@ -136,7 +135,10 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             return
         if self._video is None:  # its size is known with the first frame
             height, width = picture.shape[:2]
-            video = VideoWriter(self._video_path, (width, height), self.opened.fps or 30, audio_from=self._sound)
+            opened = self.opened
+            video = VideoWriter(
+                self._video_path, (width, height), opened.fps or 30, opened.audio, pixel_aspect=opened.pixel_aspect
+            )
             self._video = self._stack.enter_context(video)
         self._video.write(picture, result.frame.time)
 

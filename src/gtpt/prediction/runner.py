@@ -13,7 +13,7 @@ from typing import Any, Concatenate, ParamSpec
 from gtpt.core.errors import AnnotationError, GtptError, InputError, SourceError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Source, open_source
+from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Source, is_animation, open_source
 from gtpt.pipeline import Pipeline
 from gtpt.prediction.options import Options
 from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
@@ -208,10 +208,11 @@ def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
 
 def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
     """All photos given one by one form a single source; the rest comes one at a time."""
-    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and Path(s).is_file()]
+    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and Path(s).is_file() and not is_animation(s)]
     if photos:
         yield photos
-    yield from (s for s in sources if s not in photos)
+    known = set(photos)
+    yield from (s for s in sources if s not in known)
 
 
 def _is_photos(source: str | list[str]) -> bool:

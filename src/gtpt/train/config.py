@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from gtpt.core.errors import InputError
 from gtpt.core.simcc import SIGMA
-from gtpt.data.augment import AugmentConfig
+from gtpt.data.config import DataConfig, Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """Which network.
 
     Attributes:
@@ -36,47 +32,12 @@ class ModelConfig(_Strict):
     keep_rates: tuple[float, float, float, float] | None = None
 
 
-class Source(_Strict):
-    """A COCO keypoint file and its images: a folder, a zip, or a path into a zip.
-
-    Attributes:
-        annotations, images: where they are.
-        teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
-        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
-    """
-
-    annotations: Path
-    images: Path
-    teacher: Path | None = None
-    labels: bool = True
-
-
-class DataConfig(_Strict):
-    """What to learn from and what to measure on.
-
-    Attributes:
-        train: data sets, concatenated.
-        val: data set of the figures.
-        boxes: detector results for `val` (COCO results form); None: its ground-truth boxes.
-        cache: keep decoded training images in memory (for small crops); each loader process has a copy of what it read.
-        workers: loader processes per training process.
-        augment: training-time variation.
-    """
-
-    train: tuple[Source, ...] = ()
-    val: Source | None = None
-    boxes: Path | None = None
-    cache: bool = False
-    workers: int = Field(default=2, ge=0)
-    augment: AugmentConfig = AugmentConfig()
-
-
 def _as_text(value: Any) -> Any:
     """In YAML, and so on the command line, 32 is a number."""
     return str(value) if type(value) is int else value
 
 
-class TrainConfig(_Strict):
+class TrainConfig(Strict):
     """How to learn; the defaults are the official recipe.
 
     Attributes:
@@ -134,7 +95,7 @@ class TrainConfig(_Strict):
     log_every: int = Field(default=50, ge=1)
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """The whole file; `out` gets checkpoints, logs and the resolved configuration."""
 
     out: Path

@@ -41,7 +41,7 @@ class PoseTraining(lightning.LightningModule):
         self.ema = copy.deepcopy(net).requires_grad_(False)
         self.batches: EpochBatches | None = None
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         self.batches = self._epoch_batches()
         self.batches.epoch, self.batches.start = divmod(self.global_step, len(self.batches))
         return DataLoader(

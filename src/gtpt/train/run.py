@@ -22,15 +22,16 @@ import numpy as np
 import torch
 import yaml
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from gtpt.core.errors import InputError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import Persons, open_stores, read_coco
+from gtpt.data.config import DataConfig, Source
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
 from gtpt.data.teacher import TeacherMaps, load_teacher
@@ -40,7 +41,7 @@ from gtpt.evaluate.run import Estimates, evaluate_network, evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
 from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
-from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig, load_experiment
+from gtpt.train.config import Experiment, TrainConfig, load_experiment
 from gtpt.train.interrupt import SaveOnSignal
 from gtpt.train.module import PoseTraining
 
@@ -124,7 +125,7 @@ def training_set(experiment: Experiment) -> CropDataset:
     data, skeleton = experiment.data, load_skeleton(experiment.model.skeleton)
     if not data.train:
         raise InputError("the experiment names no training data: set data.train to a list of {annotations, images}")
-    parts = [read_coco(s.annotations, skeleton) for s in data.train]
+    parts = [read_coco(s.annotations, skeleton, labelled=s.labels) for s in data.train]
     stores = open_stores([s.images for s in data.train])
     for source, persons, store in zip(data.train, parts, stores, strict=True):
         if not len(persons):
@@ -154,7 +155,7 @@ def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Pers
             raise InputError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
         return persons
     rows = [teacher.row(i) for i in persons.ids]
-    visible = persons.visible.copy() if source.labels else np.zeros_like(persons.visible)
+    visible = persons.visible.copy()
     keypoints = persons.keypoints.copy()
     for number, row in enumerate(rows):
         if row is not None:
@@ -197,7 +198,8 @@ class AtomicCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Never runs code from the file, which Lightning would."""
         try:
-            return read_pickle(path)
+            checkpoint: dict[str, Any] = read_pickle(path)
+            return checkpoint
         except ValueError as error:
             raise InputError(
                 f"{error} Without it the run begins anew; train.init={Path(path).with_name(BEST)} keeps what it learnt."

@@ -1,0 +1,50 @@
+"""The `data` section of an experiment: which annotations and images, and how they are varied."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gtpt.data.augment import AugmentConfig
+
+
+class Strict(BaseModel):
+    """Unknown keys are errors, and values stay as they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Strict):
+    """A COCO keypoint file and its images: a folder, a zip, or a path into a zip.
+
+    Attributes:
+        annotations, images: where they are.
+        teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
+        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
+    """
+
+    annotations: Path
+    images: Path
+    teacher: Path | None = None
+    labels: bool = True
+
+
+class DataConfig(Strict):
+    """What to learn from and what to measure on.
+
+    Attributes:
+        train: data sets, concatenated.
+        val: data set of the figures.
+        boxes: detector results for `val` (COCO results form); None: its ground-truth boxes.
+        cache: keep decoded training images in memory (for small crops); each loader process has a copy of what it read.
+        workers: loader processes per training process.
+        augment: training-time variation.
+    """
+
+    train: tuple[Source, ...] = ()
+    val: Source | None = None
+    boxes: Path | None = None
+    cache: bool = False
+    workers: int = Field(default=2, ge=0)
+    augment: AugmentConfig = AugmentConfig()
