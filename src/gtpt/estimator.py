@@ -301,7 +301,7 @@ def check_boxes(boxes: Any, scores: Any, picture: np.ndarray, where: str) -> Det
 def inside(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """(N,) bool: the boxes (N, 4) of which at least a part lies in the image."""
     size = np.array(picture.shape[1::-1])
-    return ((boxes[:, 2:] > 0) & (boxes[:, :2] < size)).all(axis=1)
+    return np.asarray(((boxes[:, 2:] > 0) & (boxes[:, :2] < size)).all(axis=1))
 
 
 SAME = 0.7  # mean similarity of the keypoints above which two poses are of one person
@@ -317,7 +317,7 @@ def distinct(poses: Poses) -> np.ndarray:
     keep = np.ones(len(poses), bool)
     areas = np.prod(poses.boxes[:, 2:] - poses.boxes[:, :2], axis=1)
     seen = poses.keypoint_scores >= VISIBLE
-    order = np.argsort(-poses.keypoint_scores.mean(axis=1), kind="stable") if len(poses) else []
+    order = np.argsort(-poses.keypoint_scores.sum(axis=1), kind="stable")
     for rank, i in enumerate(order):
         for j in order[rank + 1 :]:
             low = np.maximum(poses.boxes[i, :2], poses.boxes[j, :2])

@@ -79,7 +79,7 @@ class Detector(ABC):
         """
         if isinstance(images, np.ndarray) and images.ndim <= 3:
             return self._detect([images], [names] if isinstance(names, str) else names)[0]
-        return self._detect(images, names)
+        return self._detect(list(images), names)
 
     @abstractmethod
     def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:

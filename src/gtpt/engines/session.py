@@ -107,7 +107,8 @@ class Session:
 
     def run(self, outputs: Sequence[str] | None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         """Outputs by name, all if None."""
-        return self.live.run(outputs, inputs)
+        found: list[np.ndarray] = self.live.run(outputs, inputs)
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopened, (self.path, self.device, self.threads)
