@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gtpt.core import simcc
 from gtpt.core.calibration import VISIBLE, Calibration
@@ -109,7 +110,22 @@ class PoseEstimator:
         (width, height), name = self.input_size, self.engine.info.config.name
         return f"PoseEstimator({name}, {self.skeleton.name}, {width}x{height}, {type(self.engine).__name__})"
 
-    def __call__(self, images: Any, boxes: Any = None, scores: Any = None, *, bgr: bool = False) -> Any:
+    @overload
+    def __call__(
+        self, images: np.ndarray, boxes: Any = None, scores: ArrayLike | None = None, *, bgr: bool = False
+    ) -> Poses: ...
+
+    @overload
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        boxes: Sequence[Any] | None = None,
+        scores: Sequence[ArrayLike | None] | None = None,
+        *,
+        bgr: bool = False,
+    ) -> list[Poses]: ...
+
+    def __call__(self, images: Any, boxes: Any = None, scores: Any = None, *, bgr: bool = False) -> Poses | list[Poses]:
         """Poses of one image, or of several at once.
 
         Args:
@@ -131,7 +147,9 @@ class PoseEstimator:
             raise InputError(
                 f"images are arrays, got the path {str(images)!r}: read it with gtpt.read_image first, or use gtpt.find"
             )
-        if isinstance(images, np.ndarray) and images.ndim <= 3:
+        if isinstance(images, np.ndarray):
+            if images.ndim == 4:
+                raise InputError(f"one array is one image, got {images.shape}: give several as a list, list(images)")
             return self._estimate([images], [boxes], [scores], bgr)[0]
         boxes = [None] * len(images) if boxes is None else boxes
         scores = [None] * len(images) if scores is None else scores

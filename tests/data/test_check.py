@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gtpt import load_skeleton
+from gtpt import Skeleton, load_skeleton
 from gtpt.data.check import check, check_data
 from gtpt.data.coco import read_coco
 from gtpt.data.config import DataConfig, Source
@@ -183,3 +183,15 @@ def test_the_real_sets(shared):
     assert report.sources[0].counts["persons used"] == 1214
     assert {(f.kind, f.effect) for f in report.findings} == {("keypoint outside the image", USED)}
     assert len(report.findings) == 26
+
+
+def test_sides_without_a_partner_are_told(tmp_path):
+    """Mirrored crops would teach them wrong."""
+    source = Source(annotations=write_set(tmp_path / "set", 1) / "annotations.json", images=tmp_path / "set" / "images")
+    data = json.loads(source.annotations.read_text())
+    names = data["categories"][0]["keypoints"]
+    data["categories"][0]["keypoints"] = ["links" if name == "left_ear" else name for name in names]
+    source.annotations.write_text(json.dumps(data))
+    report = check([source], Skeleton.from_coco_category(data["categories"][0]))
+    (finding,) = report.findings
+    assert (finding.kind, finding.effect) == ("unpaired sides", "is used") and "'right_ear' look like" in finding.detail

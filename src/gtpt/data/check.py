@@ -105,6 +105,14 @@ def check(sources: Iterable[Source], skeleton: Skeleton, *, decode: bool = True,
     return CheckReport([_check_source(source, skeleton, decode, progress) for source in sources])
 
 
+def unpaired_sides(skeleton: Skeleton) -> str:
+    """What is said of keypoints that look like one side of a body but have no partner on the other."""
+    return (
+        f"skeleton {skeleton.name!r}: {', '.join(map(repr, skeleton.unpaired))} look like one side of a body, but no "
+        f"keypoint is named as the other side: mirrored crops teach them wrong. List both in the flip_pairs of its file"
+    )
+
+
 def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Progress) -> SourceReport:
     report = SourceReport(str(source.annotations), str(source.images))
     try:
@@ -115,6 +123,8 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
     except (OSError, ValueError) as error:  # nothing else can be looked at
         report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
         return report
+    if skeleton.unpaired:
+        report.findings.append(Finding("unpaired sides", str(skeleton.name), None, unpaired_sides(skeleton), "is used"))
     used = _check_annotations(file, images, category, skeleton, report)
     needed = [image for image in images.values() if image.id in used]
     look = _check_pixels if decode else _check_existence

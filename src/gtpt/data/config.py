@@ -10,9 +10,9 @@ from gtpt.data.augment import AugmentConfig
 
 
 class Strict(BaseModel):
-    """Unknown keys are errors, and values stay as they are."""
+    """Unknown keys and numbers that are not finite are errors, and values stay as they are."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Source(Strict):
@@ -46,5 +46,5 @@ class DataConfig(Strict):
     val: Source | None = None
     boxes: Path | None = None
     cache: bool = False
-    workers: int = Field(default=2, ge=0)
+    workers: int = Field(default=2, ge=0, lt=2**10)
     augment: AugmentConfig = AugmentConfig()

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+FAR = 1e4  # cells; beyond it one place is as far as another
+
 
 class LossParts(NamedTuple):
     """Scalars; `total` is what is minimised."""
@@ -88,7 +90,8 @@ def pointing_loss(
     """
     rows, columns = grid
     scale = joints.new_tensor([columns / input_size[0], rows / input_size[1]])
-    x, y = (joints * scale - 0.5).float()[:, :, None].unbind(dim=-1)  # (B, K, 1) in cells, from the center of the first
+    cells = (joints * scale - 0.5).clamp(-FAR, FAR)  # one without label may be anywhere, and infinity would spoil the sum
+    x, y = cells.float()[:, :, None].unbind(dim=-1)  # (B, K, 1) in cells, from the center of the first
     distance = (ids % columns)[:, None].sub(x).square() + (ids // columns)[:, None].sub(y).square()  # (B, K, N)
     target = (-distance).softmax(dim=-1)  # a Gaussian of 0.7 cells
     weight = weight * (distance.amin(dim=-1) < 2)
