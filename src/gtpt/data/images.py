@@ -6,7 +6,8 @@ import json
 import os
 import zipfile
 import zlib
-from pathlib import Path
+from itertools import accumulate
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ class FileStore:
             raise FileNotFoundError(f"no folder or zip file at {self.root}")
 
     def read_bytes(self, name: str) -> bytes:
-        """Content of a file; FileNotFoundError or, of a damaged zip, ValueError name it and the store."""
+        """Content of a file; FileNotFoundError or, of a damaged zip or a path that leaves the store, AnnotationError."""
+        self._check(name)
         if self._zip is None:
             return read_file(self.root / name)
         try:
@@ -48,9 +50,18 @@ class FileStore:
         return decode_image(self.read_bytes(name), f"{self.root}/{name}", ignore_orientation=ignore_orientation)
 
     def exists(self, name: str) -> bool:
+        """Whether there is such a file; AnnotationError for a path that leaves the store."""
+        self._check(name)
         if self._zip is None:
             return (self.root / name).is_file()
         return f"{self._prefix}{name}" in self._open().NameToInfo
+
+    def _check(self, name: str) -> None:
+        """An annotation file of a stranger must not name what lies elsewhere on this machine."""
+        posix, windows = PurePosixPath(name.replace("\\", "/")), PureWindowsPath(name)
+        up = list(accumulate((-1 if part == ".." else 1 for part in posix.parts), initial=0))
+        if posix.is_absolute() or windows.is_absolute() or windows.drive or min(up) < 0:
+            raise AnnotationError(f"{name!r} leads out of {self.root}: images are named by their path inside that folder")
 
     def _open(self) -> zipfile.ZipFile:
         """One handle per process: a forked one would share its file position."""

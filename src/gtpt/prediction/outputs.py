@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 
 from gtpt.core.errors import OutputError
+from gtpt.core.urls import without_secrets
 from gtpt.estimator import PoseEstimator
 from gtpt.io.formats import ENDINGS, open_writer
 from gtpt.io.formats.file import naming_errors
-from gtpt.io.sources import Source, without_password
+from gtpt.io.sources import Source
 from gtpt.io.video_writer import VideoWriter
 from gtpt.pipeline import Result
 from gtpt.prediction.options import MOVING, Options
@@ -168,7 +169,7 @@ def source_name(source: str | list[str]) -> str:
     """What a source is called in the summary; photos given one by one are one source."""
     if isinstance(source, list):
         return source[0] if len(source) == 1 else "photos"
-    return without_password(source)
+    return without_secrets(source)
 
 
 def file_stem(name: str) -> str:
