@@ -18,4 +18,5 @@ def without_secrets(url: str) -> str:
         rest = host.rpartition("@")[2] + slash + path
     elif "@" in path and re.search(r":(?!\d*$)[^\]]*$", host):  # no port but a password with a slash in it
         rest = path.rpartition("@")[2]
-    return f"{scheme}://{re.split('[?#]', rest, maxsplit=1)[0]}"
+    shown = re.sub("[?#].*", "", rest, flags=re.DOTALL)
+    return f"{scheme}://{shown}"
