@@ -196,4 +196,4 @@ def test_a_stack_of_images_is_given_as_a_list(estimator: PoseEstimator) -> None:
     stack = np.zeros((2, 40, 40, 3), np.uint8)
     with pytest.raises(ValueError, match=r"list\(images\)"):
         estimator(stack, [None, None])
-    assert len(estimator(list(stack), None)) == 2
+    assert len(estimator(list(stack), ["whole-image"] * 2)) == 2

@@ -60,9 +60,7 @@ def test(
     entire: bool = typer.Option(False, "--entire", help="Without pruning."),
     annotations: Path = typer.Option(None, help="Ground truth (COCO JSON), instead of that of --cfg."),
     images: Path = typer.Option(None, help="Folder or zip of its images."),
-    boxes: Path = typer.Option(
-        None, help="Boxes of a detector (COCO results). Default: data.boxes or the ground truth's."
-    ),
+    boxes: Path = typer.Option(None, help="Boxes of a detector (COCO results). Default: data.boxes or the ground truth's."),
     out: Path = typer.Option(None, "--out", "-o", help="Also write the measured COCO results to this *.json."),
     batch_size: int = typer.Option(None, min=1, help="Crops at once. Default: 16 on the CPU, 64 on a GPU."),
     threads: int = typer.Option(None, min=1, help="CPU threads of the network. Default: the engine's choice."),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gtpt.core.errors import WeightsError
 from gtpt.core.skeleton import Skeleton, load_skeleton
@@ -45,11 +45,14 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
         extra: JSON-able entries to keep in the header, e.g. {"calibration": {...}}.
 
     Raises:
-        ValueError: a network without skeleton, or with weights that are not finite.
+        WeightsError: no skeleton, weights that are not finite, or a network of `reparameterize`, which has lost the norms
+            that training needs.
         OSError: see `replace_atomically`.
     """
     from safetensors.torch import save_file
 
+    if not isinstance(model.patch_norm, nn.BatchNorm2d):
+        raise WeightsError("a reparameterized network has no norms to train with; save the network that it was made of")
     if model.skeleton is None:
         raise WeightsError("this network has no skeleton; set model.skeleton before saving it")
     header = {"config": model.config.to_dict(), "skeleton": model.skeleton.to_dict(), **(extra or {})}

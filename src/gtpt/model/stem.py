@@ -84,6 +84,8 @@ def interleave(first: Tensor, second: Tensor) -> Tensor:
     It keeps the memory format, channels last, in which everything around it is several times as fast on the CPU, forward
     and backward; PyTorch's concatenation and reshaping would lose it.
     """
+    if torch.compiler.is_exporting():  # a graph has no memory formats, and would hold the writing step by step
+        return torch.stack([first, second], dim=2).flatten(1, 2)
     return _Interleave.apply(first, second)
 
 
