@@ -36,7 +36,7 @@ from gtpt.weights import download, list_weights
 PHOTOS = Path(__file__).parents[1] / "examples/photos"
 ONLY_THERE = {"as_json"}  # how the command prints
 # `train` and `test` read the experiment file; in Python its parts are arguments
-EXPERIMENT = {"cfg", "overrides", "experiment", "data", "skeleton", "annotations", "images", "boxes"}
+EXPERIMENT = {"cfg", "overrides", "experiment", "expected", "data", "skeleton", "annotations", "images", "boxes"}
 
 
 def names(function: Callable) -> set[str]:

@@ -10,7 +10,7 @@ import typer
 from gtpt.core.errors import InputError
 
 if TYPE_CHECKING:
-    from gtpt.train.config import DataConfig
+    from gtpt.data.config import DataConfig
 
 CFG = typer.Option(..., "--cfg", help="Experiment file (YAML), e.g. configs/coco/gtpt_t_256x192.yaml.")
 OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...", help="Changes to it, e.g. train.lr=0.0005.")
