@@ -16,7 +16,8 @@ import pytest
 
 from gtpt import Pipeline, PoseEstimator, Poses, Smoother, Tracker, load_skeleton, read_image
 from gtpt.detect import WholeImage, make_detector
-from gtpt.engines import open_engine, session
+from gtpt.engines import open_engine, processes
+from gtpt.engines.onnx import open_session
 from gtpt.io.sources import Frame
 from gtpt.weights import resolve
 
@@ -148,26 +149,26 @@ def test_cores_of_a_container(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(session, "CGROUPS", tmp_path)
+    monkeypatch.setattr(processes, "CGROUPS", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert (session.available_cores(), session.limited_cores()) == (cores, limit)
+    assert (processes.available_cores(), processes.limited_cores()) == (cores, limit)
 
 
 def test_no_more_threads_than_allowed_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)  # as under taskset
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     path = resolve("gtpt-t-coco17", format="onnx")
-    assert session.open_session(path).get_session_options().intra_op_num_threads == 1
-    assert session.open_session(path, threads=3).get_session_options().intra_op_num_threads == 3
+    assert open_session(path).get_session_options().intra_op_num_threads == 1
+    assert open_session(path, threads=3).get_session_options().intra_op_num_threads == 3
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    monkeypatch.setattr(session, "CGROUPS", Path("nowhere"))
-    assert session.open_session(path).get_session_options().intra_op_num_threads == 0  # onnxruntime knows the machine
+    monkeypatch.setattr(processes, "CGROUPS", Path("nowhere"))
+    assert open_session(path).get_session_options().intra_op_num_threads == 0  # onnxruntime knows the machine
 
 
 @pytest.mark.parametrize("limited", [1])
 def test_openvino_has_no_more_threads_than_allowed_cores(limited: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("openvino")
-    monkeypatch.setattr("gtpt.engines.base.limited_cores", lambda: limited)
+    monkeypatch.setattr("gtpt.engines.openvino.limited_cores", lambda: limited)
     engine = open_engine(resolve("gtpt-t-coco17", format="onnx"), "openvino")
     assert engine._live.get_property("INFERENCE_NUM_THREADS") == limited

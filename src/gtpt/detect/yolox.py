@@ -10,7 +10,7 @@ import numpy as np
 
 from gtpt.core.errors import WeightsError
 from gtpt.detect.detections import Detections, Detector
-from gtpt.engines.session import Session
+from gtpt.engines.onnx import Session
 from gtpt.io.images import as_rgb
 
 STRIDES = (8, 16, 32)

@@ -6,12 +6,10 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,7 +17,7 @@ from gtpt.core.calibration import Calibration
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
-from gtpt.engines.session import OPENED, Session, available_cores, limited_cores, unreadable
+from gtpt.engines.processes import reopen
 from gtpt.model.config import GTPTConfig, decode_header, parse_header
 
 if TYPE_CHECKING:
@@ -100,90 +98,6 @@ class _Engine(ABC):
         """Logits of a batch that has the right size."""
 
 
-class OnnxEngine(_Engine):
-    """A file of `gtpt export` in onnxruntime.
-
-    On the CPU several people run one by one, as many at a time as there are threads: the activations of one crop stay in
-    the cache, and no thread waits for another. One person alone gets all threads.
-    """
-
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
-        self._session = Session(path, device=device, threads=threads)
-        session = self._session.live
-        self.info = read_metadata(session.get_modelmeta().custom_metadata_map, path)
-        self.batch = fixed_batch(session)
-        self._one_by_one = device == "cpu" and self.batch is None
-        self._threads = threads or available_cores()
-        self._streams: tuple[int, Session, ThreadPoolExecutor] | None = None
-
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self._one_by_one or len(crops) < 2:
-            x, y = self._session.run(["x", "y"], {"crops": crops})
-            return x, y
-        session, pool = self._opened_streams()
-        logits = list(pool.map(lambda i: session.run(["x", "y"], {"crops": crops[i : i + 1]}), range(len(crops))))
-        return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
-
-    def _opened_streams(self) -> tuple[Session, ThreadPoolExecutor]:
-        """A session whose calls take one thread each, and the threads that call it; anew after a fork."""
-        if self._streams is None or self._streams[0] != os.getpid():
-            session = self._session if self._threads == 1 else Session(self._session.path, threads=1)
-            session.live  # noqa: B018  # opened here, once, and not by all threads
-            self._streams = os.getpid(), session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
-        return self._streams[1:]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (
-            type(self),
-            self._session.path,
-            {"device": self._session.device, "threads": self._session.threads},
-        )
-
-
-class OpenVinoEngine(_Engine):
-    """The same file in OpenVINO.
-
-    In bfloat16 weights and activations have 8 significant bits (sums more), which moves keypoints by a fraction of a pixel:
-    see docs/benchmarks.md.
-    """
-
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
-        openvino = require("openvino", "openvino")
-        core, name = openvino.Core(), device.upper()
-        if name not in {d.split(".")[0] for d in core.available_devices}:
-            raise InputError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
-        if precision == "bfloat16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
-            raise InputError(f"this {device} has no bfloat16 instructions: use precision='float32'")
-        try:
-            network = core.read_model(path)
-        except RuntimeError as error:
-            raise unreadable(str(path), f"OpenVINO {openvino.__version__}", error) from error
-        info = {"gtpt": network.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(network) else {}
-        self.info = read_metadata(info, path)
-        shape = network.inputs[0].partial_shape
-        self.batch = None if shape[0].is_dynamic else shape[0].get_length()
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-        if limit := threads or limited_cores():
-            options["INFERENCE_NUM_THREADS"] = limit
-        self._live = core.compile_model(network, name, options)
-        self._lock, self._process = Lock(), os.getpid()  # it has one request, which several callers share
-        OPENED.add(self)
-        self._made_of = path.absolute(), {"device": device, "threads": threads, "precision": precision}
-
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if self._process != os.getpid():
-            raise InputError(
-                "OpenVINO does not run in a forked process: open the estimator in each process after the fork, start the "
-                "processes with multiprocessing's 'spawn', or use engine='onnxruntime'"
-            )
-        with self._lock:
-            out = self._live([crops], share_outputs=False)
-        return out["x"], out["y"]
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (type(self), *self._made_of)
-
-
 class TorchEngine(_Engine):
     """A safetensors file of ours, or an authors' checkpoint, reparameterized in PyTorch."""
 
@@ -230,14 +144,7 @@ class TorchEngine(_Engine):
             return self._net(normalize(torch.from_numpy(crops).to(self._device)), return_kept=return_kept)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopened, (type(self), *self._made_of)
-
-
-def _reopened(kind: Callable[..., Engine], path: Path, options: dict[str, Any]) -> Engine:
-    """The copy of an engine: its file is opened again, as no network can be copied while it is loaded."""
-    if not path.is_file():
-        raise FileNotFoundError(f"a copied or unpickled network is read again from its file, and there is none at {path}")
-    return kind(path, **options)
+        return reopen, (type(self), *self._made_of)
 
 
 def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
@@ -257,43 +164,6 @@ def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) ->
         return x.float().cpu().numpy(), y.float().cpu().numpy()
 
     return run
-
-
-def open_engine(
-    path: str | Path,
-    engine: str | None = None,
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    precision: str = "float32",
-) -> Engine:
-    """The engine for a weights file.
-
-    Args:
-        path: *.onnx, *.safetensors, or an authors' *.pth.
-        engine: "onnxruntime", "openvino" or "torch"; None takes the first that reads this kind of file.
-        device: "cpu", "cuda", ...; one that is not there is an error, never a silent CPU.
-        threads: of the CPU, at least 1; None for the engine's own choice.
-        precision: of the arithmetic: "float32", or "bfloat16" in OpenVINO on a CPU that has instructions for it.
-
-    Raises:
-        FileNotFoundError, ValueError, ImportError: no file, an engine that does not read it or is not installed, or a
-            device, number of threads or precision that is not there.
-    """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads must be at least 1, or None for the engine's own choice, got {threads}")
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    chosen = choose_engine(path, engine)
-    if precision not in get_args(Precision):
-        raise InputError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
-    if chosen == "openvino":
-        return OpenVinoEngine(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
-    if precision != "float32":
-        raise InputError(f"{chosen} computes in float32 here; precision={precision!r} needs engine='openvino'")
-    makers: dict[str, Callable[..., Engine]] = {"onnxruntime": OnnxEngine, "torch": TorchEngine}
-    return makers[chosen](path, device=device, threads=threads)
 
 
 def choose_engine(path: Path, engine: str | None = None) -> str:
@@ -329,6 +199,14 @@ def enough_memory(crops: int) -> Iterator[None]:
         ) from error
 
 
+def unreadable(name: str, engine: str, error: Exception) -> WeightsError:
+    """What is said of a file that no network comes from, whichever engine opens it."""
+    return WeightsError(
+        f"cannot open {name}: expected a complete ONNX network that {engine} can run; "
+        f"it says: {str(error).strip() or type(error).__name__}"
+    )
+
+
 def read_header(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
     """What `gtpt export` wrote into a file; ValueError for the file of another program."""
     if "gtpt" not in metadata:
@@ -355,13 +233,3 @@ def check_torch_device(device: str) -> None:
     if device not in there:
         fix = "" if count else "; a GPU needs its driver and a CUDA build of torch"
         raise InputError(f"PyTorch has no device {device!r} here, only {there}{fix}")
-
-
-def fixed_batch(session: Any) -> int | None:
-    """The only batch size that an ONNX file takes, or None."""
-    size = session.get_inputs()[0].shape[0]
-    return size if isinstance(size, int) else None
-
-
-def _has_info(model: Any) -> bool:
-    return bool(model.has_rt_info(["framework", "gtpt"]))

@@ -23,8 +23,8 @@ from gtpt.core import simcc
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
 from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
-from gtpt.engines.base import enough_memory, fill, fixed_batch, read_header, torch_network
-from gtpt.engines.session import open_session
+from gtpt.engines.base import enough_memory, fill, read_header, torch_network
+from gtpt.engines.onnx import fixed_batch, open_session
 
 if TYPE_CHECKING:
     import onnx
