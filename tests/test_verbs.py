@@ -141,7 +141,7 @@ def test_photos_that_follow_each_other_are_detected_every_nth_time(smooth: bool,
         "format": "jsonl",
         "quiet": True,
     }
-    gtpt.predict(photos, tmp_path, format="jsonl", **options)
+    gtpt.predict(photos, tmp_path, **options)
     assert detector.calls == 3  # of frames 0, 2 and 4
     assert [[p["id"] for p in people] for people in people_of(tmp_path / "photos.jsonl")] == [[1]] * 5
 
@@ -244,14 +244,14 @@ def test_urls_give_names_of_files(url: str, stem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://u:secret@127.0.0.1:1/a.jpg?t=secret", "rtsp://u:s@secret@127.0.0.1:1/a", "http://u:secret@[oh/a.jpg"]
+    "url", ["http://u:hush@127.0.0.1:1/a.jpg?t=hush", "rtsp://u:s@hush@127.0.0.1:1/a", "http://u:hush@[oh/a.jpg"]
 )
 def test_nothing_of_a_call_holds_secrets(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     pytest.importorskip("av")
     caplog.set_level("INFO")  # as with -v
     summary = gtpt.predict(url, tmp_path, boxes="whole-image", quiet=True)
     assert (len(summary.skipped) == 1 and "127.0.0.1" in str(summary.skipped)) or "[oh" in str(summary.skipped)
-    assert "secret" not in json.dumps(summary.to_dict()) + caplog.text + str(list(tmp_path.rglob("*")))
+    assert "hush" not in json.dumps(summary.to_dict()) + caplog.text + str(list(tmp_path.rglob("*")))
 
 
 @pytest.mark.parametrize("sources", [np.zeros((4, 5, 3), np.uint8), [np.zeros((4, 5, 3), np.uint8)], 3.5, [None]])

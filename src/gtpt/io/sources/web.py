@@ -27,7 +27,10 @@ def fetch_photo(url: str) -> tuple[bytes, str] | None:
     Raises:
         SourceError: no answer, or too much of it.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SourceError(f"cannot open {without_secrets(url)}: {error}") from None
     path = PurePosixPath(unquote(parts.path))
     if parts.scheme.lower() not in ("http", "https") or path.suffix.lower() not in (*IMAGE_SUFFIXES, ""):
         return None
