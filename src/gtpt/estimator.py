@@ -25,7 +25,14 @@ from gtpt.core.geometry import (
 )
 from gtpt.core.poses import NO_ID, Poses
 from gtpt.core.skeleton import Skeleton
-from gtpt.detect.detections import Detections, Detector, as_detector, to_detections
+from gtpt.detect.detections import (
+    MAX_COORDINATE,
+    SCORE_ROUNDING,
+    Detections,
+    Detector,
+    as_detector,
+    split_boxes,
+)
 from gtpt.detect.make import DEFAULT_DETECTOR, WHOLE_IMAGE, make_detector
 from gtpt.engines import Engine, open_engine
 from gtpt.io.images import as_rgb
@@ -308,12 +315,32 @@ def check_boxes(boxes: Any, scores: Any, picture: np.ndarray, where: str) -> Det
     height, width = picture.shape[:2]
     if isinstance(boxes, str) and boxes == WHOLE_IMAGE:
         boxes = [[0, 0, width, height]]
-    found = to_detections(boxes, where)
-    outside = ~inside(found.boxes, picture)
-    if outside.any():
-        i = int(outside.argmax())
-        raise InputError(f"{where}: box {i} {found.boxes[i].tolist()} lies outside the {width}x{height} image")
-    return found if scores is None else to_detections((found.boxes, scores), where)
+    array, own = split_boxes(boxes, where)
+    if array.size == 0:
+        array = np.zeros((0, 4), np.float32)
+    if array.ndim != 2 or array.shape[1] != 4:
+        raise InputError(f"{where}: boxes must be (N, 4) x1, y1, x2, y2, or (N, 5) with scores, got shape {array.shape}")
+    x1, y1, x2, y2 = array.T
+    for problem, bad in (
+        ("has a value that is not finite", ~np.isfinite(array).all(axis=1)),
+        ("is inverted or empty (x2 must exceed x1 and y2 exceed y1; is it x, y, width, height?)", ~((x2 > x1) & (y2 > y1))),
+        ("reaches beyond every picture", (np.abs(array) > MAX_COORDINATE).any(axis=1)),
+        (f"lies outside the {width}x{height} image", ~inside(array, picture)),
+    ):
+        if bad.any():
+            i = int(bad.argmax())
+            raise InputError(f"{where}: box {i} {array[i].tolist()} {problem}")
+    return Detections(array, check_scores(own if scores is None else scores, len(array), where))
+
+
+def check_scores(scores: Any, count: int, where: str) -> np.ndarray:
+    """(N,) float32 in [0, 1], ones if None."""
+    if scores is None:
+        return np.ones(count, np.float32)
+    array = np.asarray(scores, dtype=np.float32)
+    if array.shape != (count,) or not np.all((array >= -SCORE_ROUNDING) & (array <= 1 + SCORE_ROUNDING)):
+        raise InputError(f"{where}: scores must be {count} numbers in [0, 1], got {scores!r}")
+    return np.clip(array, 0, 1)
 
 
 def inside(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:

@@ -71,8 +71,8 @@ def test_people_of_one_image_decode_it_once(folder, monkeypatch, cache, decoded)
     """In a row; with the cache in any order."""
     crops, reads = make(folder, cache=cache), []
     crops.persons = crops.persons.select(np.array([0, 0, 0, 1, 1, 0, 1]))
-    read = FileStore.read_image
-    monkeypatch.setattr(FileStore, "read_image", lambda self, name, **o: (reads.append(name), read(self, name, **o))[1])
+    read = FileStore.read_stored
+    monkeypatch.setattr(FileStore, "read_stored", lambda self, name: (reads.append(name), read(self, name))[1])
     for index in range(7):
         crops[0, index]
     assert len(reads) == decoded and len(crops._images) == (2 if cache else 1)
@@ -83,8 +83,8 @@ def test_estimating_decodes_each_image_once(folder, monkeypatch):
     crops, reads = make(folder), []
     crops.augment = None
     crops.persons = crops.persons.select(np.array([4, 0, 4, 1, 0, 4, 1]))
-    read = FileStore.read_image
-    monkeypatch.setattr(FileStore, "read_image", lambda self, name, **o: (reads.append(name), read(self, name, **o))[1])
+    read = FileStore.read_stored
+    monkeypatch.setattr(FileStore, "read_stored", lambda self, name: (reads.append(name), read(self, name))[1])
 
     def network(batch):
         """Points at the column and row that the mean brightness of the crop tells."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import sys
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None takes those of the process.
     """
+    _let_streams_show_anything()
     try:
         with _as_interrupts("SIGTERM", "SIGHUP"):
             app(args=None if arguments is None else list(arguments), prog_name="gtpt")
@@ -91,3 +93,10 @@ def _as_interrupts(*names: str) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _let_streams_show_anything() -> None:
+    """Names of files hold characters that a terminal or log may not know: they are escaped instead of ending the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from gtpt.core.errors import AnnotationError, InputError
-from gtpt.core.geometry import clean_boxes
+from gtpt.core.geometry import clean_boxes, meant_pixels
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.annotations import Annotation, Annotations, Image, read_annotations
 from gtpt.data.config import DataConfig, Source
@@ -254,13 +254,17 @@ def _check_existence(image: Image, store: FileStore) -> Iterator[Finding]:
 def _check_pixels(image: Image, store: FileStore) -> Iterator[Finding]:
     file, name = f"{store.root}/{image.file_name}", image.id
     try:
-        height, width = store.read_image(image.file_name, ignore_orientation=True).shape[:2]
+        stored = store.read_stored(image.file_name)
     except FileNotFoundError:
         yield Finding("missing image", file, name, "no such file", "stops training")
     except (ValueError, OSError) as error:
         yield Finding("unreadable image", file, name, str(error), "stops training")
     else:
-        if (width, height) != image.size:
+        reading = meant_pixels(image.size, stored.size, stored.orientation)
+        if reading.doubt:
+            yield Finding("unclear orientation", file, name, reading.doubt, "is used")
+        elif reading.stored and stored.size != image.size:
+            width, height = stored.size
             stated = f"{image.width:g}x{image.height:g}"
             yield Finding("other size", file, name, f"is {width}x{height}, the annotations say {stated}", "is used")
 

@@ -30,6 +30,8 @@ class Persons:
         files: (N,) names below the image store.
         stores: (N,) int64, index into the data set's image stores.
         ids: (N,) object, those of the annotations; None for detections.
+        sizes: (N, 2) float64 width, height of their image as the file states them, which tells whether the coordinates are
+            those of the picture as stored or upright, see `gtpt.core.geometry.meant_pixels`.
     """
 
     boxes: np.ndarray
@@ -41,6 +43,7 @@ class Persons:
     files: np.ndarray
     stores: np.ndarray
     ids: np.ndarray
+    sizes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -97,6 +100,7 @@ def read_coco(
         files=np.array([image.file_name for image in owners], dtype=object),
         stores=np.zeros(len(rows), dtype=np.int64),
         ids=np.array([a.id for a in rows], dtype=object),
+        sizes=np.stack([widths, heights], axis=1),
     )
     return persons.select(inside & (boxes[:, 2:].max(axis=1) > 0))
 
@@ -133,6 +137,7 @@ def read_detections(
         files=np.array([image.file_name for image in owners], dtype=object),
         stores=np.zeros(count, dtype=np.int64),
         ids=np.full(count, None, dtype=object),
+        sizes=np.array([image.size for image in owners], dtype=np.float64).reshape(-1, 2),
     )
     return persons.select(boxes[:, 2:].max(axis=1) > 0)
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
-from gtpt.io.images import decode_image, read_file
+from gtpt.io.images import StoredImage, decode_stored, read_file
 
 
 class FileStore:
@@ -46,8 +46,13 @@ class FileStore:
             raise AnnotationError(f"{self._prefix}{name} in {self._zip} is damaged ({error}); copy it again") from error
 
     def read_image(self, name: str, *, ignore_orientation: bool = False) -> np.ndarray:
-        """RGB uint8 (H, W, 3). COCO's boxes and keypoints refer to pixels as stored, without EXIF rotation."""
-        return decode_image(self.read_bytes(name), f"{self.root}/{name}", ignore_orientation=ignore_orientation)
+        """RGB uint8 (H, W, 3), upright or with the pixels as stored."""
+        stored = self.read_stored(name)
+        return stored.pixels if ignore_orientation else stored.upright
+
+    def read_stored(self, name: str) -> StoredImage:
+        """The image as stored, and which way up it is meant to be seen."""
+        return decode_stored(self.read_bytes(name), f"{self.root}/{name}")
 
     def exists(self, name: str) -> bool:
         """Whether there is such a file; AnnotationError for a path that leaves the store."""

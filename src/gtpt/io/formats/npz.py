@@ -21,7 +21,7 @@ class NPZWriter(FileWriter):
         self._frames: list[tuple[int, float, str]] = []
         self._reserve, self._size = Reserve(path.parent), 1 << 16  # the skeleton and the names of the arrays
 
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         self.check(poses)
         size = self._size + 1.01 * sum(getattr(poses, array).nbytes for array in ARRAYS) + 8 * len(name) + 64
         with naming_errors(self.path):

@@ -32,7 +32,7 @@ class ParquetWriter(FileWriter):
         self._rows = 0
         self._groups = 0
 
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         table = to_table(poses, frame=frame, time=time, name=readable(name))
         size = self._size + sum(column.nbytes for column in table.values())
         with naming_errors(self.path):
