@@ -105,7 +105,8 @@ class Pipeline:
     def _detect(self, frames: list[Frame]) -> list[Detections]:
         if isinstance(self.detector, GivenBoxes):
             return self.detector.of_frames(frames)
-        return self.detector([frame.image for frame in frames], [frame.key for frame in frames])
+        found: list[Detections] = self.detector([frame.image for frame in frames], [frame.key for frame in frames])
+        return found
 
     def _inside(self, found: Detections, frame: Frame) -> Detections:
         """Without boxes that lie outside the image, whether detected, given, or carried over from a larger photo."""

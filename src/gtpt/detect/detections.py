@@ -170,7 +170,7 @@ def split_boxes(value: Any, where: str) -> tuple[np.ndarray, Any]:
         if hasattr(value, "xyxy") and hasattr(value, "confidence"):
             return _from_supervision(value)
         if isinstance(value, tuple) and len(value) == 2 and not all(np.shape(part) == (4,) for part in value):
-            return np.asarray(value[0], dtype=np.float32), value[1]  # and not two boxes
+            return np.asarray(value[0], dtype=np.float32), np.asarray(value[1], dtype=np.float32)  # and not two boxes
         boxes = np.asarray(value, dtype=np.float32)
     except (ValueError, TypeError) as error:
         raise InputError(f"{where}: {error}") from error
