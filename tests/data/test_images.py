@@ -100,6 +100,6 @@ def test_names_stay_in_their_folder(tmp_path, name, packed):
     cv2.imwrite(str(tmp_path / "x.png"), draw_figure())
     store = FileStore(zipped(folder) if packed else folder)
     for use in (store.exists, store.read_bytes, store.read_image):
-        with pytest.raises(ValueError, match="leads out of"):
+        with pytest.raises(ValueError, match="lies outside of"):
             use(name)
-    assert store.exists("a/x.png") and (packed or store.exists("a/../a/x.png"))
+    assert store.exists("a/x.png")
