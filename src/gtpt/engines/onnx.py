@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtpt.core.errors import InputError
-from gtpt.engines.base import _Engine, read_metadata, unreadable
+from gtpt.engines.base import BatchEngine, read_metadata, unreadable
 from gtpt.engines.processes import OPENED, available_cores, limited_cores, reopen
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "co
 SEVERE = 3  # onnxruntime's log level "error": what it warns of is an exception here
 
 
-class OnnxEngine(_Engine):
+class OnnxEngine(BatchEngine):
     """A file of `gtpt export` in onnxruntime.
 
     On the CPU several people run one by one, as many at a time as there are threads: the activations of one crop stay in

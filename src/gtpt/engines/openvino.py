@@ -11,11 +11,11 @@ import numpy as np
 
 from gtpt.core.errors import InputError
 from gtpt.core.extras import require
-from gtpt.engines.base import Precision, _Engine, read_metadata, unreadable
+from gtpt.engines.base import BatchEngine, Precision, read_metadata, unreadable
 from gtpt.engines.processes import OPENED, limited_cores, reopen
 
 
-class OpenVinoEngine(_Engine):
+class OpenVinoEngine(BatchEngine):
     """The same file in OpenVINO.
 
     In bfloat16 weights and activations have 8 significant bits (sums more), which moves keypoints by a fraction of a pixel:

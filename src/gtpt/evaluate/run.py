@@ -17,7 +17,8 @@ from gtpt.data.annotations import Annotations, read_annotations
 from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
 from gtpt.engines import Engine, open_engine
-from gtpt.engines.base import Crops2SimCC, check_torch_device, torch_network
+from gtpt.engines.base import Crops2SimCC
+from gtpt.engines.torch import check_torch_device, torch_network
 from gtpt.evaluate.coco import check_ground_truth, evaluate_coco
 from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
