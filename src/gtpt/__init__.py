@@ -12,7 +12,22 @@ from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton, load_skeleton
 
 if TYPE_CHECKING:
-    from gtpt import benchmark, core, data, detect, engines, evaluate, export, io, model, tracking, train, viz, weights
+    from gtpt import (
+        benchmark,
+        core,
+        data,
+        detect,
+        engines,
+        evaluate,
+        export,
+        io,
+        model,
+        tracking,
+        train,
+        viz,
+        web,
+        weights,
+    )
     from gtpt.estimator import PoseEstimator
     from gtpt.io.formats import to_coco, to_csv, to_openpose, to_pandas, to_supervision
     from gtpt.io.images import read_image
@@ -35,7 +50,7 @@ _HOME = {  # of what comes on first use
     "read_image": "gtpt.io.images",
     **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "gtpt.io.formats"),
 }
-_MODULES = frozenset("benchmark core data detect engines evaluate export io model tracking train viz weights".split())
+_MODULES = frozenset("benchmark core data detect engines evaluate export io model tracking train viz web weights".split())
 
 __all__ = [
     "GtptError",
@@ -67,6 +82,7 @@ __all__ = [
     "tracking",
     "train",
     "viz",
+    "web",
     "weights",
 ]
 
