@@ -101,6 +101,14 @@ class CropDataset:
         x, y = splat(points, mass, bins, self.split)
         return {"teacher_x": x, "teacher_y": y, "teacher_weight": scores}
 
+    def require_files(self) -> None:
+        """FileNotFoundError if images of these persons are missing; does not open them."""
+        wanted = dict.fromkeys(zip(self.persons.stores.tolist(), self.persons.files.tolist(), strict=True))
+        if missing := [(store, name) for store, name in wanted if not self.stores[store].exists(name)]:
+            store, name = missing[0]
+            more = f" and {len(missing) - 1} more of its annotations" if len(missing) > 1 else ""
+            raise FileNotFoundError(f"{self.stores[store].root} has no {name}{more}")
+
     def read(self, index: int) -> np.ndarray:
         """The image of a person, RGB uint8, the way round that its annotations mean."""
         key = int(self.persons.stores[index]), str(self.persons.files[index])

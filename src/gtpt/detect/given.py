@@ -82,7 +82,7 @@ class GivenBoxes(Detector):
         """Images that have an entry."""
         return len(self._by_number) + len(self._by_name)
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         if names is None or len(names) != len(images):
             raise AnnotationError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
         return [self.find(name) for name in names]
@@ -244,8 +244,8 @@ def _coco_rows(path: Path, entries: dict[str, ImageEntry]) -> Iterator[_Row]:
 
 
 def _result_rows(data: list[Any], path: Path) -> Iterator[_Row]:
-    results = read_results(data, ("image_id", "bbox"), str(path), named=True)
-    people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1)]
+    results = read_results(data, ("image_id", "bbox"), str(path))
+    people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1, "person")]
     if data and not people:
         raise AnnotationError(f"{path}: none of the {len(data)} results is a person (category_id 1)")
     for i, row in people:
@@ -258,18 +258,24 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path} is not a CSV table in UTF-8: {error}") from error
     delimiter = max(",;\t", key="".join(lines[:1]).count)
-    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-    columns = table.fieldnames or []
+    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        columns = table.fieldnames or []
+        rows = [(table.line_num, row) for row in table]
+    except csv.Error as error:
+        raise AnnotationError(f"{path} is not a CSV table, near line {table.line_num + 1}: {error}") from error
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise AnnotationError(f"{path}: the table has the columns {twice} twice: which of them is meant?")
     name = next((n for n in NAMES if n in columns), None)
     box = next((b for b in (CORNERS, SIZES) if set(b) <= set(columns)), None)
     if name is None or box is None:
         raise AnnotationError(
             f"{path}: a table of boxes needs a column name or frame and x1, y1, x2, y2 or x, y, w, h; it has {columns}"
         )
-    for row in table:
+    for line, row in rows:
         values = [row[column] for column in box]
         yield _Row(
-            f"{path}, line {table.line_num}",
+            f"{path}, line {line}",
             row[name] or None,
             values if any(values) else None,
             row.get("score") or 1,
