@@ -44,7 +44,7 @@ class Gate(Detector):
         self.entered = threading.Semaphore(0)
         self.sizes: list[int] = []
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         self.sizes.append(len(images))
         self.entered.release()
         assert self.open.wait(30)
