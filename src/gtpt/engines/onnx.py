@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from contextlib import contextmanager
+from functools import cached_property, partial
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gtpt.core.errors import InputError
 from gtpt.engines.base import _Engine, read_metadata, unreadable
+from gtpt.engines.seal import check_seal
 
 if TYPE_CHECKING:
     import onnxruntime
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
+PATIENCE = 120.0  # seconds for the first crop: a busy small computer needs one
 SEVERE = 3  # onnxruntime's log level "error": what it warns of is an exception here
 
 
@@ -31,10 +36,31 @@ class OnnxEngine(_Engine):
         self.session = open_session(path, device=device, threads=threads)
         self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
         self.batch = fixed_batch(self.session)
+        self._options: Any = None
         self._one_by_one = device == "cpu" and self.batch is None
         self._path, self._threads = path, threads or available_cores()
+        check_seal(path)
+        with self._time_limit():
+            self._require_sound(path)
+
+    @contextmanager
+    def _time_limit(self) -> Iterator[None]:
+        """End the first run of a file that has a loop without end."""
+        import onnxruntime
+
+        self._options = onnxruntime.RunOptions()
+        timer = Timer(PATIENCE, partial(setattr, self._options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._options = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._options is not None:
+            return tuple(self.session.run(["x", "y"], {"crops": crops}, self._options))
         if not self._one_by_one or len(crops) < 2:
             return tuple(self.session.run(["x", "y"], {"crops": crops}))
         session, pool = self._streams

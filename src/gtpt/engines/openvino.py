@@ -11,6 +11,7 @@ import numpy as np
 from gtpt.core.errors import InputError
 from gtpt.core.extras import require
 from gtpt.engines.base import Precision, _Engine, read_metadata, unreadable
+from gtpt.engines.seal import check_seal
 
 
 class OpenVinoEngine(_Engine):
@@ -40,6 +41,8 @@ class OpenVinoEngine(_Engine):
             options["INFERENCE_NUM_THREADS"] = threads
         self._model = core.compile_model(network, name, options)
         self._lock = Lock()  # it has one request, which several callers share
+        check_seal(path)
+        self._require_sound(path)
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with self._lock:

@@ -25,6 +25,7 @@ from gtpt.core.extras import require
 from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
 from gtpt.engines.base import enough_memory, fill, read_header, torch_network
 from gtpt.engines.onnx import fixed_batch, open_session
+from gtpt.engines.seal import check_seal, seal
 
 if TYPE_CHECKING:
     import onnx
@@ -210,6 +211,7 @@ def export_onnx(
 
     def write(file: Path) -> None:
         onnx.save(graph, file)
+        seal(file)
         _OnnxFile(file).run(np.zeros((1, height, width, 3), np.uint8))
 
     replace_atomically(Path(path), write)
@@ -353,6 +355,7 @@ class _OnnxFile:
 
     def __init__(self, path: str | Path):
         self.path, self.session = path, open_session(path)
+        check_seal(Path(path))
         self.header = read_header(self.session.get_modelmeta().custom_metadata_map, path)
         self.batch = fixed_batch(self.session)
 
