@@ -16,18 +16,13 @@ import numpy as np
 from gtpt.core.errors import SourceError
 from gtpt.core.extras import require
 from gtpt.core.geometry import ORIENTATIONS, turn_upright
+from gtpt.core.urls import without_secrets
 from gtpt.io.sources.base import SQUARE, Frame, Kind, Selection, Skipped, Source
 
 STREAM_TIMEOUT = 10.0  # seconds without data after which a stream counts as ended
 FRAMES_SURE = 0.98  # share of the frames that headers other than MP4's promise, below which a file counts as cut off
 LENGTH_SURE = Fraction(1, 2)  # seconds by which a file may be shorter than its header says
 MAX_BAD_READS = 100  # in a row, after which the rest of a video counts as unreadable
-
-
-def without_password(url: str) -> str:
-    """A URL that may be shown and stored: without the user and password that cameras want in it."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}://{rest.split('@', 1)[-1]}" if separator and "@" in rest.split("/", 1)[0] else url
 
 
 def open_video(url: str, selection: Selection, kind: Kind) -> Source:
@@ -40,12 +35,12 @@ def open_video(url: str, selection: Selection, kind: Kind) -> Source:
     except av.error.FFmpegError as error:
         what = "stream" if kind == "stream" else "image or video"
         raise SourceError(
-            f"cannot open {without_password(url)} as {what}, it is damaged, cut off or another kind: {error.strerror}"
-        ) from error
+            f"cannot open {without_secrets(url)} as {what}, it is damaged, cut off or another kind: {error.strerror}"
+        ) from None  # PyAV's error shows the whole URL
     stream = container.streams.best("video")
     if stream is None:
         container.close()
-        raise SourceError(f"no video stream in {without_password(url)}")
+        raise SourceError(f"no video stream in {without_secrets(url)}")
     stream.thread_type = "AUTO"
     fps = float(stream.average_rate or stream.guessed_rate or 0) or None
     skipped = Skipped()
@@ -115,7 +110,8 @@ class _Clock:
     """Numbers and times of frames as a player counts them.
 
     Frames come out of the decoder in the order in which they are shown, with the time that their packet says. AVI, and old
-    video inside Matroska, say only when a packet is to be decoded: there the n-th frame shown has the n-th of those times.
+    video inside Matroska, say only when a packet is to be decoded: there the n-th frame shown has the n-th of those times,
+    and everything is decoded from the beginning on.
 
     Attributes:
         index: of the next frame, among those that are shown: what an edit list cuts away does not count.
@@ -134,16 +130,19 @@ class _Clock:
     def fast_forward(self, packets: Iterator[Any], start: float) -> Iterator[Any]:
         """Go to the key frame from which the frame at `start` can be decoded, and count the frames before it."""
         group: list[Any] = []
-        for packet in packets if start > 0 else ():
-            stamp = self._stamp(packet)
-            if stamp is not None and stamp * self._base - (self._origin or 0) >= start:
+        for packet in packets if start > 0 and not self._decoding_times else ():
+            if packet.pts is None and packet.dts is not None:  # how many are shown before a key frame is not known
+                self._decoding_times = True
+                group.append(packet)
+                break
+            if packet.pts is not None and packet.pts * self._base - (self._origin or 0) >= start:
                 group.append(packet)
                 break
             if packet.is_keyframe:
                 self.index += sum(not p.is_discard for p in group)
                 group.clear()
             group.append(packet)
-        self._ahead = sorted(s for p in group if not p.is_discard and (s := self._stamp(p)) is not None)
+        self._ahead = sorted(p.pts for p in group if not p.is_discard and p.pts is not None)
         return chain(group, packets)
 
     def expect(self, packet: Any) -> None:
@@ -177,10 +176,6 @@ class _Clock:
         self._last = clock - self._origin
         self.index += 1
         return self.index - 1, float(self._last)
-
-    def _stamp(self, packet: Any) -> int | None:
-        stamp: int | None = packet.dts if self._decoding_times or packet.pts is None else packet.pts
-        return stamp
 
 
 def video_origin(container: Any) -> Fraction:
