@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from gtpt.cli import main
+from gtpt.io.formats.parquet import RESERVE as PARQUET_INDEX
 from gtpt.io.video_writer import RESERVE
 
 av = pytest.importorskip("av")
@@ -156,7 +157,8 @@ def test_full_disk_keeps_the_results_until_then(
 ) -> None:
     if kind == "parquet":
         pytest.importorskip("pyarrow")
-    fill(small_disk, 4_000 if kind == "npz" else 20_000)  # more than a few lines, less than the whole
+    room = {"npz": 40_000, "parquet": PARQUET_INDEX + 50_000}.get(kind, 20_000)
+    fill(small_disk, room)  # for more than a few frames, and less than all
     assert run(video, *WHOLE, "-o", small_disk, "--json", "--no-draw", "--format", kind, "--end", 3) == 3
     summary = json.loads(capsys.readouterr().out)
     (skipped,) = summary["skipped"]
@@ -164,9 +166,14 @@ def test_full_disk_keeps_the_results_until_then(
     files = [p for p in small_disk.rglob("*") if p.is_file() and p.name != "filling"]
     assert not any(p.suffix == ".partial" for p in files)
     assert {Path(f) for s in summary["sources"] for f in s["files"]} == set(small_disk.iterdir()) - {small_disk / "filling"}
+    frames = summary["sources"][0]["frames"]
+    assert files and 2 < frames < 75
     if kind == "jsonl":
-        assert 2 < len(lines(*files)) == summary["sources"][0]["frames"] < 75
-    assert bool(files) == (kind not in ("npz", "parquet"))  # these wait for many rows before they write
+        assert len(lines(*files)) == frames
+    elif kind == "npz":
+        assert len(np.load(*files)["frames"]) == frames
+    elif kind == "parquet":
+        assert pytest.importorskip("pandas").read_parquet(*files)["frame"].nunique() == frames
 
 
 def test_full_disk_leaves_no_half_picture(small_disk: Path, capsys: pytest.CaptureFixture) -> None:
