@@ -80,21 +80,23 @@ def started(command: tuple) -> subprocess.Popen:
     )
 
 
-def interrupt(process: subprocess.Popen, ready: Path, size: int) -> int:
-    """Ctrl-C once a file has so many bytes; the exit code."""
+def interrupt(process: subprocess.Popen, ready: Path, size: int, number: int = signal.SIGINT) -> int:
+    """Ctrl-C, or another signal, once a file has so many bytes; the exit code."""
     deadline = time.monotonic() + 60
     while not (ready.exists() and ready.stat().st_size > size):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     return process.wait(60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
-def test_ctrl_c_finishes_the_files(video: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_and_its_like_finish_the_files(name: str, video: Path, tmp_path: Path) -> None:
+    """SIGTERM is what systems and schedulers send, SIGHUP what a closed terminal leaves."""
     command = (*COMMAND, PHOTO, video, *WHOLE, "-o", tmp_path, "--json")
     with started(command) as process:
-        code = interrupt(process, tmp_path / "ein langes Video.jsonl.partial", 20_000)
+        code = interrupt(process, tmp_path / "ein langes Video.jsonl.partial", 20_000, getattr(signal, name))
         output, error = process.communicate()
     assert code == 130 and "Traceback" not in error
     summary = json.loads(output)
