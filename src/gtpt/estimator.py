@@ -14,6 +14,7 @@ from gtpt.core import simcc
 from gtpt.core.calibration import Calibration
 from gtpt.core.errors import InputError
 from gtpt.core.geometry import (
+    MAX_COORDINATE,
     affine_matrices,
     boxes_to_crops,
     crop,
@@ -24,7 +25,7 @@ from gtpt.core.geometry import (
 )
 from gtpt.core.poses import NO_ID, Poses
 from gtpt.core.skeleton import Skeleton
-from gtpt.detect.detections import MAX_COORDINATE, SCORE_ROUNDING
+from gtpt.detect.detections import SCORE_ROUNDING
 from gtpt.engines import Engine, open_engine
 from gtpt.io.images import as_rgb
 
