@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from gtpt.core.errors import InputError
-from gtpt.engines.base import Engine, NetworkInfo, Precision, TorchEngine, choose_engine
+from gtpt.engines.base import Engine, NetworkInfo, Precision, choose_engine
 
 __all__ = ["Engine", "NetworkInfo", "open_engine"]
 
@@ -47,6 +47,8 @@ def open_engine(
     if precision != "float32":
         raise InputError(f"{chosen} computes in float32 here; precision={precision!r} needs engine='openvino'")
     if chosen == "torch":
+        from gtpt.engines.torch import TorchEngine
+
         return TorchEngine(path, device=device, threads=threads)
     from gtpt.engines.onnx import OnnxEngine
 
