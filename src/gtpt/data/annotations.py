@@ -98,7 +98,7 @@ class _Person(_Entry):
     def box(self, title: str) -> list[float]:
         """Left, top, width, height; AnnotationError, which begins with `title`, if these are not four finite numbers."""
         values = self.bbox if isinstance(self.bbox, (list, tuple, np.ndarray)) else ()
-        if len(values) != 4 or not all(isinstance(v, REAL) and abs(v) <= MAX_COORDINATE for v in values):
+        if len(values) != 4 or not all(isinstance(v, REAL) and -MAX_COORDINATE <= v <= MAX_COORDINATE for v in values):
             raise AnnotationError(f"{title} has the box {self.bbox!r:.40}, not left, top, width, height")
         return [float(value) for value in values]
 
