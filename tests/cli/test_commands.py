@@ -361,8 +361,13 @@ def test_interrupted_training_says_how_to_go_on(
 
     monkeypatch.setattr(training, "train", interrupted)
     (tmp_path / "x.yaml").write_text("")
-    assert run("train", "--cfg", tmp_path / "x.yaml") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "--cfg", tmp_path / "x.yaml", "out=run") == 130
+    assert "there is no checkpoint yet" in capsys.readouterr().err  # nothing is promised that is not there
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/last.ckpt").touch()
+    assert run("train", "--cfg", tmp_path / "x.yaml", "out=run") == 130
+    assert f"the same command goes on from {Path('run/last.ckpt')}" in capsys.readouterr().err
 
 
 def test_the_scripts_of_the_original_are_thin_entries(tmp_path: Path) -> None:
