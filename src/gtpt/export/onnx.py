@@ -20,6 +20,7 @@ import numpy as np
 
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
+from gtpt.engines.seal import seal
 from gtpt.export.verify import OnnxFile, Verification, check_crops, normalized, verify_onnx
 
 if TYPE_CHECKING:
@@ -181,6 +182,7 @@ def export_onnx(
 
     def write(file: Path) -> None:
         onnx.save(graph, file)
+        seal(file)
         OnnxFile(file).run(np.zeros((1, height, width, 3), np.uint8))
 
     replace_atomically(Path(path), write)
