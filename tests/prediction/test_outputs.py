@@ -319,18 +319,18 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
 
     machine = _process().partition("-")[0]
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    left = tmp_path / f".x_pose.{machine}-{int(dead.stdout)}-0123abcd.mp4"
+    left = [tmp_path / f".x_pose.{machine}-{int(dead.stdout)}-0123abcd{end}.mp4" for end in ("", "-whole")]
     others = [
         tmp_path / f".x_pose.{machine}-{os.getppid()}-0123abcd.mp4",  # another process is writing it
         tmp_path / f".x_pose.ffffff-{int(dead.stdout)}-0123abcd.mp4",  # another machine's
         tmp_path / f".y_pose.{machine}-{int(dead.stdout)}-0123abcd.mp4",
         tmp_path / ".x_pose.mine.mp4",
     ]
-    for file in (left, *others):
+    for file in (*left, *others):
         file.touch()
     with VideoWriter(tmp_path / "x_pose.mp4", (32, 32), 10) as writer:
         writer.write(np.zeros((32, 32, 3), np.uint8), 0)
-    assert not left.exists() and all(file.exists() for file in others)
+    assert not any(file.exists() for file in left) and all(file.exists() for file in others)
 
 
 # --- the terminal ---

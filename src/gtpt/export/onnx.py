@@ -98,7 +98,10 @@ def export(
     if crops is None:
         return None
     try:
-        found = verify_onnx(written, model, crops, bound)
+        try:
+            found = verify_onnx(written, model, crops, bound)
+        except WeightsError as error:  # of a file that the user did not name
+            raise WeightsError(str(error).replace(str(written), str(out))) from error
         os.replace(written, out)
     finally:
         written.unlink(missing_ok=True)

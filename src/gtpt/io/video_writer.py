@@ -201,7 +201,7 @@ def _copy_packets(part: Path, whole: Path) -> None:
 def sweep(path: Path) -> None:
     """Remove what killed processes of this machine left of a video: they could not finish it."""
     here, _, _ = _process().partition("-")
-    left = re.compile(rf"\.{re.escape(path.stem)}\.{here}-(\d+)-[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    left = re.compile(rf"\.{re.escape(path.stem)}\.{here}-(\d+)-[0-9a-f]{{8}}(-whole)?{re.escape(path.suffix)}")
     for file in path.parent.iterdir():
         if (match := left.fullmatch(file.name)) and not _is_alive(int(match[1])):
             logger.info("removing %s, which a killed process left", file)
