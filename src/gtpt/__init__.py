@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gtpt import benchmark, core, data, detect, engines, evaluate, export, io, model, tracking, train, viz, weights
+    from gtpt import benchmark, core, data, detect, engines, evaluate, export, io, model, tracking, train, viz, web, weights
     from gtpt.core.errors import GtptError
     from gtpt.core.poses import Poses
     from gtpt.core.skeleton import Skeleton, load_skeleton
@@ -39,7 +39,7 @@ _HOME = {  # of what comes on first use
     "read_image": "gtpt.io.images",
     **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "gtpt.io.formats"),
 }
-_MODULES = frozenset("benchmark core data detect engines evaluate export io model tracking train viz weights".split())
+_MODULES = frozenset("benchmark core data detect engines evaluate export io model tracking train viz web weights".split())
 
 __all__ = [
     "GtptError",
@@ -72,6 +72,7 @@ __all__ = [
     "tracking",
     "train",
     "viz",
+    "web",
     "weights",
 ]
 

@@ -15,6 +15,7 @@ from gtpt.core import simcc
 from gtpt.core.calibration import VISIBLE, Calibration
 from gtpt.core.errors import InputError, SourceError
 from gtpt.core.geometry import (
+    MAX_COORDINATE,
     affine_matrices,
     boxes_to_crops,
     crop,
@@ -26,7 +27,6 @@ from gtpt.core.geometry import (
 from gtpt.core.poses import NO_ID, Poses
 from gtpt.core.skeleton import Skeleton
 from gtpt.detect.detections import (
-    MAX_COORDINATE,
     SCORE_ROUNDING,
     Detections,
     Detector,

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from gtpt.cli import main
+from gtpt.io.formats.parquet import RESERVE as PARQUET_INDEX
 from gtpt.io.video_writer import RESERVE
 
 av = pytest.importorskip("av")
@@ -79,21 +80,23 @@ def started(command: tuple) -> subprocess.Popen:
     )
 
 
-def interrupt(process: subprocess.Popen, ready: Path, size: int) -> int:
-    """Ctrl-C once a file has so many bytes; the exit code."""
+def interrupt(process: subprocess.Popen, ready: Path, size: int, number: int = signal.SIGINT) -> int:
+    """Ctrl-C, or another signal, once a file has so many bytes; the exit code."""
     deadline = time.monotonic() + 60
     while not (ready.exists() and ready.stat().st_size > size):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     return process.wait(60)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for another process")
-def test_ctrl_c_finishes_the_files(video: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_and_its_like_finish_the_files(name: str, video: Path, tmp_path: Path) -> None:
+    """SIGTERM is what systems and schedulers send, SIGHUP what a closed terminal leaves."""
     command = (*COMMAND, PHOTO, video, *WHOLE, "-o", tmp_path, "--json")
     with started(command) as process:
-        code = interrupt(process, tmp_path / "ein langes Video.jsonl.partial", 20_000)
+        code = interrupt(process, tmp_path / "ein langes Video.jsonl.partial", 20_000, getattr(signal, name))
         output, error = process.communicate()
     assert code == 130 and "Traceback" not in error
     summary = json.loads(output)
@@ -156,7 +159,8 @@ def test_full_disk_keeps_the_results_until_then(
 ) -> None:
     if kind == "parquet":
         pytest.importorskip("pyarrow")
-    fill(small_disk, 4_000 if kind == "npz" else 20_000)  # more than a few lines, less than the whole
+    room = {"npz": 40_000, "parquet": PARQUET_INDEX + 50_000}.get(kind, 20_000)
+    fill(small_disk, room)  # for more than a few frames, and less than all
     assert run(video, *WHOLE, "-o", small_disk, "--json", "--no-draw", "--format", kind, "--end", 3) == 3
     summary = json.loads(capsys.readouterr().out)
     (skipped,) = summary["skipped"]
@@ -164,9 +168,14 @@ def test_full_disk_keeps_the_results_until_then(
     files = [p for p in small_disk.rglob("*") if p.is_file() and p.name != "filling"]
     assert not any(p.suffix == ".partial" for p in files)
     assert {Path(f) for s in summary["sources"] for f in s["files"]} == set(small_disk.iterdir()) - {small_disk / "filling"}
+    frames = summary["sources"][0]["frames"]
+    assert files and 2 < frames < 75
     if kind == "jsonl":
-        assert 2 < len(lines(*files)) == summary["sources"][0]["frames"] < 75
-    assert bool(files) == (kind not in ("npz", "parquet"))  # these wait for many rows before they write
+        assert len(lines(*files)) == frames
+    elif kind == "npz":
+        assert len(np.load(*files)["frames"]) == frames
+    elif kind == "parquet":
+        assert pytest.importorskip("pandas").read_parquet(*files)["frame"].nunique() == frames
 
 
 def test_full_disk_leaves_no_half_picture(small_disk: Path, capsys: pytest.CaptureFixture) -> None:

@@ -361,8 +361,13 @@ def test_interrupted_training_says_how_to_go_on(
 
     monkeypatch.setattr(training, "train", interrupted)
     (tmp_path / "x.yaml").write_text("")
-    assert run("train", "--cfg", tmp_path / "x.yaml") == 130
-    assert "the same command goes on" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    assert run("train", "--cfg", tmp_path / "x.yaml", "out=run") == 130
+    assert "there is no checkpoint yet" in capsys.readouterr().err  # nothing is promised that is not there
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/last.ckpt").touch()
+    assert run("train", "--cfg", tmp_path / "x.yaml", "out=run") == 130
+    assert f"the same command goes on from {Path('run/last.ckpt')}" in capsys.readouterr().err
 
 
 def test_the_scripts_of_the_original_are_thin_entries(tmp_path: Path) -> None:
@@ -470,3 +475,29 @@ def test_a_batch_beyond_the_memory_is_a_message() -> None:
     done = subprocess.run(["bash", "-c", command, sys.executable], capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "20000 crops at once do not fit in memory: use a smaller batch" in done.stderr
+
+
+def test_a_test_without_an_experiment(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Data by themselves, boxes of a detector, the results as a file; a name is measured as its exported file."""
+    pytest.importorskip("faster_coco_eval")
+    figures, out = write_set(tmp_path / "set", 2), tmp_path / "results.json"
+    truth = json.loads((figures / "annotations.json").read_text())
+    boxes = tmp_path / "boxes.json"
+    rows = [{"image_id": a["image_id"], "category_id": 1, "bbox": a["bbox"], "score": 0.9} for a in truth["annotations"]]
+    boxes.write_text(json.dumps(rows[:1]))
+    data = ("--annotations", figures / "annotations.json", "--images", figures / "images")
+    measured = ("test", "--checkpoint", "gtpt-t-coco17", "--threads", 1, "--json")
+    assert run(*measured, *data, "--boxes", boxes, "--out", out) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["protocol"]["boxes"] == "boxes.json" and "OnnxEngine" in report["protocol"]["network"]
+    (result,) = json.loads(out.read_text())
+    assert result["image_id"] == rows[0]["image_id"] and len(result["keypoints"]) == 51
+    assert run(*measured, *data, "--out", tmp_path) == 1  # before the work
+    assert "cannot write the results" in capsys.readouterr().err
+    assert run(*measured) == 1
+    assert "give --cfg with data.val, or --annotations and --images" in capsys.readouterr().err
+    cfg = tmp_path / "other.yaml"
+    source = f"{{annotations: {figures}/annotations.json, images: {figures}/images}}"
+    cfg.write_text(f"out: {tmp_path}/run\nmodel: {{name: gtpt-s}}\ndata: {{train: [{source}], val: {source}}}\n")
+    assert run(*measured, "--cfg", cfg) == 1
+    assert "gtpt-t-coco17 is another network than the experiment's" in capsys.readouterr().err

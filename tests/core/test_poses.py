@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gtpt import Poses, load_skeleton
+from gtpt.core.errors import InputError
 from gtpt.core.poses import ARRAYS
 
 BODY = load_skeleton("coco17")
@@ -143,3 +144,31 @@ def test_arrays_are_copies(poses) -> None:
     for array in arrays.values():
         array += 1
     assert poses.to_dict() == before
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        0,
+        None,
+        "{}",
+        {"image_size": [10**400, 1], "skeleton": "coco17", "people": []},
+        {
+            "image_size": [1, 1],
+            "skeleton": "coco17",
+            "people": [
+                {"id": 1, "box": [10**400] * 4, "score": 1, "keypoints": [[0, 0, 0]] * 17, "raw_scores": [0] * 17},
+            ],
+        },
+        {
+            "image_size": [1, 1],
+            "skeleton": "coco17",
+            "people": [
+                {"id": 10**400, "box": [0] * 4, "score": 1, "keypoints": [[0, 0, 0]] * 17, "raw_scores": [0] * 17},
+            ],
+        },
+    ],
+)
+def test_poses_of_a_stranger_are_refused_in_one_way(data):
+    with pytest.raises(InputError):
+        Poses.from_dict(data)

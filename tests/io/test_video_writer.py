@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from gtpt.io import video_writer
 from gtpt.io.sources import open_source
 from gtpt.io.video_writer import VideoWriter
 
@@ -180,3 +186,34 @@ def test_real_video_through_reader_and_writer(shared, tmp_path):
     assert [f.time for f in again] == pytest.approx([f.time for f in frames], abs=2e-5)
     difference = again[5].image.astype(int) - frames[5].image
     assert 20 * np.log10(255 / np.sqrt((difference**2).mean())) > 34  # PSNR in dB
+
+
+def test_what_a_killed_process_wrote_plays(tmp_path):
+    """All but the last second or so; and a finished video is whole, with its index in front."""
+    code = f"""
+        import os, signal
+        import numpy as np
+        from gtpt.io.video_writer import VideoWriter
+        video = VideoWriter({str(tmp_path / "out.mp4")!r}, (64, 48), 30)
+        for i in range(300):
+            video.write(np.full((48, 64, 3), i % 256, np.uint8), i / 30)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (left,) = tmp_path.iterdir()
+    with open_source(left) as frames:
+        times = [frame.time for frame in frames]
+    assert len(times) >= 180 and np.allclose(np.diff(times), 1 / 30, atol=1e-4)
+    whole = write(tmp_path / "out.mp4", [i / 30 for i in range(50)]).read_bytes()
+    assert b"moof" not in whole and 0 < whole.index(b"moov") < whole.index(b"mdat")
+    assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_without_room_for_a_copy_the_fragments_stay(tmp_path, monkeypatch):
+    usage = shutil._ntuple_diskusage(10**9, 0, video_writer.RESERVE + 100)
+    monkeypatch.setattr(video_writer.shutil, "disk_usage", lambda _: usage)
+    path = write(tmp_path / "out.mp4", [i / 30 for i in range(50)])
+    assert b"moof" in path.read_bytes() and [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
+    with open_source(path) as frames:
+        assert sum(1 for _ in frames) == 50

@@ -199,6 +199,30 @@ def test_two_photos_of_one_name_are_two_images(tmp_path: Path) -> None:
     assert names_of_photos(["A/1.png", "A/1.png"]) == {"A/1.png": "1.png"}
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("kind", ["coco", "jsonl", "csv", "npz", "openpose"])
+def test_a_folder_of_everything_that_is_wrong_gives_what_is_right(kind: str, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    for name in ("a.png", "z.jpg", "n" * 246 + ".png", "take:2.png"):
+        photo(folder / name)
+    whole = {suffix: cv2.imencode(suffix, np.full((64, 96, 3), 90, np.uint8))[1].tobytes() for suffix in (".avif", ".jpg")}
+    (folder / "half.avif").write_bytes(whole[".avif"][:-20])
+    (folder / "half.jpg").write_bytes(whole[".jpg"][: len(whole[".jpg"]) * 2 // 3])
+    (folder / "empty.gif").touch()
+    (folder / "head.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99))
+    (folder / "folder.png").mkdir()
+    (folder / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
+    (folder / "endless.png").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.jpg")
+    wrong = {f.name for f in folder.iterdir()} - {"a.png", "z.jpg", "take:2.png", "n" * 246 + ".png"}
+    summary = run(folder, tmp_path / "out", format=kind)
+    assert summary.exit_code == 3 and summary.sources[0].frames == 4
+    assert {name for name, _ in summary.skipped} == wrong
+    assert all(Path(file).exists() for file in summary.sources[0].files)
+    json.dumps(summary.to_dict())
+
+
 # --- given boxes ---
 
 
@@ -295,18 +319,18 @@ def test_what_killed_processes_left_is_swept(tmp_path: Path) -> None:
 
     machine = _process().partition("-")[0]
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    left = tmp_path / f".x_pose.{machine}-{int(dead.stdout)}-0123abcd.mp4"
+    left = [tmp_path / f".x_pose.{machine}-{int(dead.stdout)}-0123abcd{end}.mp4" for end in ("", "-whole")]
     others = [
         tmp_path / f".x_pose.{machine}-{os.getppid()}-0123abcd.mp4",  # another process is writing it
         tmp_path / f".x_pose.ffffff-{int(dead.stdout)}-0123abcd.mp4",  # another machine's
         tmp_path / f".y_pose.{machine}-{int(dead.stdout)}-0123abcd.mp4",
         tmp_path / ".x_pose.mine.mp4",
     ]
-    for file in (left, *others):
+    for file in (*left, *others):
         file.touch()
     with VideoWriter(tmp_path / "x_pose.mp4", (32, 32), 10) as writer:
         writer.write(np.zeros((32, 32, 3), np.uint8), 0)
-    assert not left.exists() and all(file.exists() for file in others)
+    assert not any(file.exists() for file in left) and all(file.exists() for file in others)
 
 
 # --- the terminal ---

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import zlib
@@ -42,7 +44,7 @@ class Gate(Detector):
         self.entered = threading.Semaphore(0)
         self.sizes: list[int] = []
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         self.sizes.append(len(images))
         self.entered.release()
         assert self.open.wait(30)
@@ -282,3 +284,9 @@ def test_limits_that_cannot_be_are_refused() -> None:
         Limits(max_queue=0)
     with pytest.raises(ValueError, match=r"max_images=16 .* max_queue=4"):
         Limits(max_queue=4)
+
+
+def test_missing_extra_is_named() -> None:
+    code = "import sys; sys.modules['prometheus_client'] = None; import gtpt.serve"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert 'pip install "gtpt[serve]"' in done.stderr

@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import typer
 
 from gtpt.prediction.options import Help, Options, described
-from gtpt.prediction.outputs import Summary
+
+if TYPE_CHECKING:
+    from gtpt.prediction.outputs import Summary
 
 SHOWN = 4  # files of a source that are named on the terminal
 

@@ -13,6 +13,7 @@ import numpy as np
 
 BOX_PADDING = 1.25  # how much of its surroundings a crop shows, official value
 HALF_BODY_PADDING = 1.5
+MAX_COORDINATE = 1e7  # pixels: beyond every picture, where float32 still tells halves and a crop still has an inverse
 PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB, of values in 0..1: what the official network expects
 PIXEL_STD = (0.229, 0.224, 0.225)
 

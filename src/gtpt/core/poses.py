@@ -193,6 +193,8 @@ def image_dict(poses: Poses) -> dict[str, Any]:
 
 def _fields(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `Poses`, which checks their values, from what `to_dict` gave."""
+    if not isinstance(data, Mapping):
+        raise InputError(f"poses must be a mapping as of `Poses.to_dict`, got {type(data).__name__}")
     if missing := sorted({"image_size", "skeleton", "people"} - set(data)):
         raise InputError(f"poses: missing keys {missing}; see docs/formats.md")
     skeleton = _skeleton(data["skeleton"])
@@ -233,7 +235,7 @@ def _skeleton(reference: str | Mapping[str, Any]) -> Skeleton:
 def _array(values: Sequence[Any], shape: tuple[int, ...], name: str) -> np.ndarray:
     try:
         array = np.array(values, dtype=np.float32) if values else np.zeros(shape)  # None becomes NaN
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"poses: {name!r} of the people must be numbers, lists of equal length: {error}") from error
     if array.shape != shape:
         raise InputError(f"poses: {name!r} of the people must have shape {shape}, got {array.shape}")
@@ -276,6 +278,8 @@ def _as_size(size: Any) -> tuple[int, int]:
         width, height = map(operator.index, size)
     except (TypeError, ValueError):
         width = height = -1
-    if min(width, height) < 0:
-        raise InputError(f"Poses.image_size must be width, height in pixels, two whole numbers from 0, got {size!r:.80}")
+    if min(width, height) < 0 or max(width, height) >= 2**31:
+        raise InputError(
+            f"Poses.image_size must be width, height in pixels, two whole numbers from 0 below 2^31, got {size!r:.80}"
+        )
     return width, height

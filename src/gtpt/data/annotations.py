@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, TypeAdapter, ValidationError
 
 from gtpt.core.errors import AnnotationError
+from gtpt.core.geometry import MAX_COORDINATE
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.images import read_json
 from gtpt.io.formats.coco import WHOLEBODY_LISTS
@@ -48,7 +49,6 @@ EXPECTED = {  # what a field must be, in words
 
 
 REAL = (int, float, np.integer, np.floating)
-FARTHEST = 1e7  # pixels: beyond it nothing is a coordinate, and a crop around it has no inverse
 
 
 class _Entry(BaseModel):
@@ -98,7 +98,7 @@ class _Person(_Entry):
     def box(self, title: str) -> list[float]:
         """Left, top, width, height; AnnotationError, which begins with `title`, if these are not four finite numbers."""
         values = self.bbox if isinstance(self.bbox, (list, tuple, np.ndarray)) else ()
-        if len(values) != 4 or not all(isinstance(v, REAL) and -FARTHEST <= v <= FARTHEST for v in values):
+        if len(values) != 4 or not all(isinstance(v, REAL) and -MAX_COORDINATE <= v <= MAX_COORDINATE for v in values):
             raise AnnotationError(f"{title} has the box {self.bbox!r:.40}, not left, top, width, height")
         return [float(value) for value in values]
 

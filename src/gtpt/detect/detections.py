@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from gtpt.core.errors import InputError
+from gtpt.core.geometry import MAX_COORDINATE
 
 logger = logging.getLogger(__name__)
 
-MAX_COORDINATE = 1e7  # pixels, of a box: beyond every picture, where float32 still tells halves
 SCORE_ROUNDING = 1e-5  # by which arithmetic in float32 or float16 may leave [0, 1]
 
 

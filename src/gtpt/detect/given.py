@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
-from gtpt.core.geometry import meant_pixels, turn_boxes
+from gtpt.core.geometry import MAX_COORDINATE, meant_pixels, turn_boxes
 from gtpt.data.annotations import Annotations, read_results
 from gtpt.data.images import read_json
-from gtpt.detect.detections import MAX_COORDINATE, SCORE_ROUNDING, Detections, Detector, to_detections
+from gtpt.detect.detections import SCORE_ROUNDING, Detections, Detector, to_detections
 
 if TYPE_CHECKING:
     from gtpt.io.sources import Frame

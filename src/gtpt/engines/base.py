@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ ENGINES: dict[str, tuple[str, ...]] = {  # what each reads
     "openvino": (".onnx",),
     "torch": (".safetensors", ".pth", ".pt"),
 }
+LARGEST_BATCH = 4096  # that a file may ask for
 OUT_OF_MEMORY = re.compile(r"bad.alloc|allocate|alloc_failed|out of memory", re.IGNORECASE)
 
 
@@ -54,7 +55,7 @@ class NetworkInfo:
         config, skeleton = parse_header(header, source)
         try:
             calibration = Calibration.from_dict(header["calibration"]) if header.get("calibration") else None
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError, OverflowError) as error:
             raise WeightsError(f"{source}: the calibration in its header cannot be used: {error}") from error
         return cls(config, skeleton, calibration, {k: v for k, v in header.items() if k not in known})
 
@@ -83,12 +84,31 @@ class BatchEngine(ABC):
     OpenVINO says that it cannot.
     """
 
+    info: NetworkInfo
     batch: int | None
 
     def __call__(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with enough_memory(len(crops)):
             x, y = self._run(fill(crops, self.batch))
         return x[: len(crops)], y[: len(crops)]
+
+    def _require_sound(self, path: Path, run: Callable[[np.ndarray], Sequence[np.ndarray]]) -> None:
+        """Run one grey crop; WeightsError unless the file gives what its header promises, in numbers."""
+        width, height = self.info.config.input_size
+        count = self.batch or 1
+        if count > LARGEST_BATCH:
+            raise WeightsError(f"{path} takes {count} crops at once, allowed are {LARGEST_BATCH}")
+        try:
+            logits = run(np.full((count, height, width, 3), 128, np.uint8))
+        except MemoryError:
+            raise
+        except Exception as error:  # engines share no class of errors
+            raise WeightsError(f"{path} does not run as its header says: {error}") from error
+        expected = [(count, self.info.config.num_keypoints, bins) for bins in self.info.config.bins]
+        if (found := [part.shape for part in logits]) != expected:
+            raise WeightsError(f"{path} gives arrays of the shapes {found}, its header says {expected}")
+        if not all(np.isfinite(part).all() for part in logits):
+            raise WeightsError(f"{path} gives no finite numbers: its weights are damaged, or its training diverged")
 
     @abstractmethod
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +16,13 @@ import numpy as np
 from gtpt.core.errors import InputError
 from gtpt.engines.base import BatchEngine, read_metadata, unreadable
 from gtpt.engines.processes import OPENED, available_cores, limited_cores, reopen
+from gtpt.engines.seal import check_seal
 
 if TYPE_CHECKING:
     import onnxruntime
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
+PATIENCE = 120.0  # seconds for the first crop: a busy small computer needs one
 SEVERE = 3  # onnxruntime's log level "error": what it warns of is an exception here
 
 
@@ -36,6 +41,9 @@ class OnnxEngine(BatchEngine):
         self._one_by_one = device == "cpu" and self.batch is None
         self._threads = threads or available_cores()
         self._streams: tuple[int, Session, ThreadPoolExecutor] | None = None
+        check_seal(path)
+        with _time_limit() as options:
+            self._require_sound(path, lambda crops: session.run(["x", "y"], {"crops": crops}, options))
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self._one_by_one or len(crops) < 2:
@@ -93,6 +101,21 @@ class Session:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reopen, (type(self), self.path, {"device": self.device, "threads": self.threads})
+
+
+@contextmanager
+def _time_limit() -> Iterator[onnxruntime.RunOptions]:
+    """Options that end the first run of a file that has a loop without end."""
+    import onnxruntime
+
+    options = onnxruntime.RunOptions()
+    timer = Timer(PATIENCE, partial(setattr, options, "terminate", True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield options
+    finally:
+        timer.cancel()
 
 
 def open_session(

@@ -13,6 +13,7 @@ from gtpt.core.errors import InputError
 from gtpt.core.extras import require
 from gtpt.engines.base import BatchEngine, Precision, read_metadata, unreadable
 from gtpt.engines.processes import OPENED, limited_cores, reopen
+from gtpt.engines.seal import check_seal
 
 
 class OpenVinoEngine(BatchEngine):
@@ -44,6 +45,8 @@ class OpenVinoEngine(BatchEngine):
         self._lock, self._process = Lock(), os.getpid()  # it has one request, which several callers share
         OPENED.add(self)
         self._made_of = path.absolute(), {"device": device, "threads": threads, "precision": precision}
+        check_seal(path)
+        self._require_sound(path, self._run)
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self._process != os.getpid():

@@ -20,6 +20,7 @@ import numpy as np
 
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
+from gtpt.engines.seal import seal
 from gtpt.export.verify import OnnxFile, Verification, check_crops, normalized, verify_onnx
 
 if TYPE_CHECKING:
@@ -97,7 +98,10 @@ def export(
     if crops is None:
         return None
     try:
-        found = verify_onnx(written, model, crops, bound)
+        try:
+            found = verify_onnx(written, model, crops, bound)
+        except WeightsError as error:  # of a file that the user did not name
+            raise WeightsError(str(error).replace(str(written), str(out))) from error
         os.replace(written, out)
     finally:
         written.unlink(missing_ok=True)
@@ -181,6 +185,7 @@ def export_onnx(
 
     def write(file: Path) -> None:
         onnx.save(graph, file)
+        seal(file)
         OnnxFile(file).run(np.zeros((1, height, width, 3), np.uint8))
 
     replace_atomically(Path(path), write)

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: the frame rates in use are whole numbers of its ticks
 RESERVE = 16 << 20  # bytes of the disk that stay free for the video's index, without which nothing of it plays
+WHOLE = {"movflags": "+faststart"}  # the index, which players seek by, in front
+# Fragments of a second that play without an index, should the process be killed.
+GROWING = {"movflags": "+frag_keyframe+delay_moov+default_base_moof", "frag_duration": "1000000", "flush_packets": "1"}
 ENCODERS = ("libx264", "libopenh264")  # not every build of PyAV has x264; else its own choice, such as the system's
 BT709 = 1  # H.264's number of the colour space of HD video, which players expect
 
@@ -39,7 +42,8 @@ class VideoWriter:
     """Write a video frame by frame, in constant memory; use it in a `with` block.
 
     The video grows in a hidden file beside the target and takes its name when the block ends, also through an exception or
-    Ctrl-C: what was written until then plays. Without a single frame nothing is left.
+    Ctrl-C: what was written until then plays. Without a single frame nothing is left. Of a killed process the hidden file
+    stays until the next video of that name, and plays up to about the last second.
 
     Args:
         path: target, .mp4, .m4v, .mov or .mkv; an existing file is replaced at the end.
@@ -82,7 +86,7 @@ class VideoWriter:
             if self._audio:
                 undo.callback(self._audio.close)
             with self._explained():
-                self._container = av.open(local_address(self._part), "w", options={"movflags": "+faststart"})
+                self._container = av.open(local_address(self._part), "w", options=self._growing())
             undo.callback(self._part.unlink, missing_ok=True)
             undo.callback(self._container.close)
             self._stream = _add_video(self._container, size, fps)
@@ -123,6 +127,10 @@ class VideoWriter:
             with self._explained():
                 self._audio.copy_until(began, began + pts * TIME_BASE)
 
+    def _growing(self) -> dict[str, str]:
+        """Fragments need all about the sound beforehand, which a transport stream does not tell."""
+        return WHOLE if self._audio and self._audio.is_described_in_its_packets else GROWING
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -154,13 +162,46 @@ class VideoWriter:
                     container.mux(self._stream.encode(None))
             if self._began is not None:
                 with naming_errors(self.path):
-                    os.replace(self._part, self.path)
+                    os.replace(stack.enter_context(_with_index(self._part)), self.path)
+
+
+@contextmanager
+def _with_index(part: Path) -> Iterator[Path]:
+    """A copy of a video that grew in fragments with one index in front of it, which players seek by; or itself.
+
+    The disk may have no room for a copy: the fragments play too.
+    """
+    errors = require("av", "video").error
+    whole = part.with_name(f"{part.stem}-whole{part.suffix}")
+    try:
+        if part.suffix == ".mkv" or shutil.disk_usage(part.parent).free < part.stat().st_size + RESERVE:
+            yield part
+            return
+        try:
+            _copy_packets(part, whole)
+        except (OSError, errors.FFmpegError) as error:
+            logger.warning("the video stays in fragments, without an index: %s", error)
+            yield part
+        else:
+            yield whole
+    finally:
+        whole.unlink(missing_ok=True)
+
+
+def _copy_packets(part: Path, whole: Path) -> None:
+    av = require("av", "video")
+    with av.open(local_address(part)) as source, av.open(local_address(whole), "w", options=WHOLE) as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
 
 
 def sweep(path: Path) -> None:
     """Remove what killed processes of this machine left of a video: they could not finish it."""
     here, _, _ = _process().partition("-")
-    left = re.compile(rf"\.{re.escape(path.stem)}\.{here}-(\d+)-[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    left = re.compile(rf"\.{re.escape(path.stem)}\.{here}-(\d+)-[0-9a-f]{{8}}(-whole)?{re.escape(path.suffix)}")
     for file in path.parent.iterdir():
         if (match := left.fullmatch(file.name)) and not _is_alive(int(match[1])):
             logger.info("removing %s, which a killed process left", file)
@@ -213,6 +254,12 @@ class _Audio:
         self._packets: Iterator[Any] = iter(())
         self._waiting: Any = None
         self._last: int | None = None
+
+    @property
+    def is_described_in_its_packets(self) -> bool:
+        """AAC with a header in each packet and none for all."""
+        stream = self._source.streams.best("audio")
+        return stream is not None and stream.codec_context.name == "aac" and not stream.codec_context.extradata
 
     def attach(self, container: Any) -> None:
         """Give the video an audio stream, if the source has one that the video can hold."""

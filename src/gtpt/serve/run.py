@@ -32,9 +32,9 @@ def run(
         ImportError: without the `serve` extra.
         FileNotFoundError, ConnectionError, ValueError: weights, a detector or limits that cannot be used.
     """
-    uvicorn = require("uvicorn", "serve")
-    require("fastapi", "serve")
     from gtpt.serve import Limits, create_app
+
+    uvicorn = require("uvicorn", "serve")
 
     if page is not None and not (page / "index.html").is_file():
         raise InputError(f"{page} holds no page: write it with `gtpt web {page}`")

@@ -15,7 +15,7 @@ from gtpt.core.errors import InputError, OutputError
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton
 
-RESERVE_STEP = 1 << 16  # bytes
+RESERVE_STEP = 1 << 12  # bytes, a page
 PARTIAL = ".partial"  # what a file that still grows has at the end of its name
 MAX_STEM = 200  # bytes; file systems allow 255, and the longest ending, that of OpenPose, needs 35 of them
 

@@ -19,7 +19,7 @@ class NPZWriter(FileWriter):
         super().__init__(path)
         self._poses: list[Poses] = []
         self._frames: list[tuple[int, float, str]] = []
-        self._reserve, self._size = Reserve(path.parent), 1 << 16  # the skeleton and the names of the arrays
+        self._reserve, self._size = Reserve(path.parent), 1 << 15  # the skeleton and the names of the arrays
 
     def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         self.check(poses)

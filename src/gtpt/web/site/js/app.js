@@ -322,7 +322,7 @@ class App {
     try {
       const { poses, timing } = await this.#engine.estimate(photo.picture, this.#request(boxes));
       if (mine !== this.#estimates) return; // another photo or setting came in the meantime
-      this.#panel.showTiming(timing);
+      this.#panel.showTiming(timing, false);
       this.#show(photo.picture, false, scalePoses(poses, photo.size));
       this.#panel.announce(name);
     } catch (error) {
@@ -362,7 +362,7 @@ class App {
       return;
     }
     const entry = session.add(time, poses, due);
-    this.#panel.showTiming(timing);
+    this.#panel.showTiming(timing, true);
     this.#show(picture, true, this.settings.smooth ? entry.smooth : entry.raw, time);
   }
 

@@ -16,6 +16,7 @@ export class Panel {
   #hooks;
   #selected = 0;
   #milliseconds = 0;
+  #moving = false;
   /** @type {import('./engine.js').EngineFacts | null} */
   #facts = null;
   /** What a screen reader says about the picture. */
@@ -112,9 +113,11 @@ export class Panel {
     if (this.#facts) this.showEngine(this.#facts);
   }
 
-  /** @param {import('./types.js').Timing} timing */
-  showTiming({ total, detect, pose }) {
-    this.#milliseconds = this.#milliseconds ? CALM * this.#milliseconds + (1 - CALM) * total : total;
+  /** @param {import('./types.js').Timing} timing @param {boolean} moving  then a running mean is shown, which can be read */
+  showTiming({ total, detect, pose }, moving) {
+    const before = this.#moving && moving ? this.#milliseconds : total;
+    this.#milliseconds = CALM * before + (1 - CALM) * total;
+    this.#moving = moving;
     const output = byId('frame-ms', HTMLOutputElement);
     output.value = this.#milliseconds.toFixed(0);
     output.title = `last frame: detector ${detect.toFixed(0)} ms, poses ${pose.toFixed(0)} ms`;
