@@ -11,7 +11,7 @@ import typer
 import gtpt
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
-from gtpt.cli.data import check
+from gtpt.cli.data import check, preview, synthesize
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.predict import predict
@@ -36,6 +36,8 @@ app.command()(info)
 app.command()(benchmark)
 data = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
 data.command()(check)
+data.command()(preview)
+data.command()(synthesize)
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 

@@ -51,6 +51,13 @@ class FileStore:
             return (self.root / name).is_file()
         return f"{self._prefix}{name}" in self._open().NameToInfo
 
+    def names(self) -> list[str]:
+        """All files, sorted."""
+        if self._zip is None:
+            return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+        inside = self._open().namelist()
+        return sorted(n[len(self._prefix) :] for n in inside if n.startswith(self._prefix) and not n.endswith("/"))
+
     def _open(self) -> zipfile.ZipFile:
         """One handle per process: a forked one would share its file position."""
         assert self._zip is not None

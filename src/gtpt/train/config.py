@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gtpt.core.simcc import SIGMA
 from gtpt.data.augment import AugmentConfig
+from gtpt.data.synthetic import SyntheticConfig
 
 
 class _Strict(BaseModel):
@@ -39,15 +40,25 @@ class Source(_Strict):
     """A COCO keypoint file and its images: a folder, a zip, or a path into a zip.
 
     Attributes:
-        annotations, images: where they are.
+        images: where they are.
+        annotations: None: annotations.json beside the images.
+        synthetic: people to render into the zip `images` before training, unless it is there; with the network's keypoints.
         teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
         labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
     """
 
-    annotations: Path
     images: Path
+    annotations: Path = None  # type: ignore[assignment]  # set below
+    synthetic: SyntheticConfig | None = None
     teacher: Path | None = None
     labels: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("annotations") is None and "images" in values:
+            return {**values, "annotations": Path(values["images"]) / "annotations.json"}
+        return values
 
 
 class DataConfig(_Strict):
