@@ -25,7 +25,10 @@ from gtpt.evaluate import test as measure
 from gtpt.export.onnx import export
 from gtpt.io.sources import Skipped, Source, without_password
 from gtpt.model import convert
-from gtpt.prediction.runner import Job, _progress, _stem, predict
+from gtpt.prediction.options import Options
+from gtpt.prediction.outputs import file_stem
+from gtpt.prediction.progress import show_progress
+from gtpt.prediction.runner import Runner, predict
 from gtpt.train import train
 from gtpt.weights import download, list_weights
 
@@ -148,8 +151,8 @@ def test_a_detector_gets_the_device_of_the_estimator_or_its_own(tmp_path: Path, 
     devices = []
     monkeypatch.setattr("gtpt.prediction.runner.make_detector", lambda *_, device, **__: devices.append(device))
     for engine in (None, "torch", "openvino"):
-        Job(tmp_path, engine=engine, device="cuda").finder  # noqa: B018
-        Job(tmp_path, engine=engine, device="cuda", detector_device="cpu").finder  # noqa: B018
+        Runner(Options(tmp_path, engine=engine, device="cuda")).finder  # noqa: B018
+        Runner(Options(tmp_path, engine=engine, device="cuda", detector_device="cpu")).finder  # noqa: B018
     assert devices == ["cuda", "cpu"] * 3
 
 
@@ -157,9 +160,9 @@ def test_a_device_that_the_detector_lacks_is_never_a_silent_cpu(tmp_path: Path) 
     file = tmp_path / "detector.onnx"
     file.touch()
     with pytest.raises(ValueError, match=r"detector, which runs in onnxruntime.* no device 'gpu'.*detector_device"):
-        Job(tmp_path, detector=file, engine="openvino", device="gpu").finder  # noqa: B018
+        Runner(Options(tmp_path, detector=file, engine="openvino", device="gpu")).finder  # noqa: B018
     with pytest.raises(ValueError, match=r"^no device 'gpu'"):
-        Job(tmp_path, detector=file, detector_device="gpu").finder  # noqa: B018
+        Runner(Options(tmp_path, detector=file, detector_device="gpu")).finder  # noqa: B018
 
 
 @pytest.mark.parametrize("frames", [1, 3])
@@ -177,7 +180,7 @@ def test_progress_says_the_speed_of_a_short_run(frames: int, monkeypatch: pytest
             yield SimpleNamespace(poses=[None, None])
 
     source = Source("video", iter(()), Skipped(), frame_count=frames)
-    assert len(list(_progress(results(), source, False))) == frames
+    assert len(list(show_progress(results(), source, False))) == frames
     assert f"{frames}/{frames} {2 * frames} people, 2.0 frames/s" in console.export_text()
 
 
@@ -213,7 +216,7 @@ def test_a_picture_too_large_for_its_format_is_skipped_alone(tmp_path: Path) -> 
     ],
 )
 def test_urls_give_files_without_secrets(url: str, stem: str) -> None:
-    assert _stem(url) == stem
+    assert file_stem(url) == stem
     assert "secret" not in without_password(url).split("?")[0]
 
 

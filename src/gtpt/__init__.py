@@ -7,6 +7,7 @@ What is loaded on first use may need more than numpy; importing this package doe
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from gtpt.core.errors import GtptError
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton, load_skeleton
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "GtptError",
     "Pipeline",
     "PoseEstimator",
     "Poses",

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from gtpt.core.errors import InputError
 from gtpt.detect import Detector, make_detector
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 
@@ -71,7 +72,7 @@ def benchmark(
     settings = {"weights": weights, "batch": batch, "engine": engine, "precision": precision, "threads": threads}
     for name, values in settings.items():
         if isinstance(values, str) or not len(values):
-            raise ValueError(f"{name} must be a list with something in it, got {values!r}")
+            raise InputError(f"{name} must be a list with something in it, got {values!r}")
     setups = [_setup(*values) for values in product(weights, engine, precision, threads)]
     first = _setup(reference or weights[0], engine[0], precision[0], threads[0])
     opened = {setup: _opened(setup, device, detector, max(batch)) for setup in dict.fromkeys([first, *setups])}
@@ -135,7 +136,7 @@ def _work(opened: tuple[PoseEstimator, Detector | None] | Exception, size: int) 
     estimator, finder = opened
     network = estimator.engine
     if network.batch not in (None, size):
-        raise ValueError(f"these weights take {network.batch} people at once, not {size}: give --batch {network.batch}")
+        raise InputError(f"these weights take {network.batch} people at once, not {size}: give --batch {network.batch}")
     noise = np.random.default_rng(0)
     if finder is not None:
         frame, boxes = noise.integers(0, 256, FRAME, dtype=np.uint8), np.tile(PERSON, (size, 1))

@@ -11,6 +11,7 @@ import numpy as np
 
 from gtpt.core import simcc
 from gtpt.core.calibration import Calibration
+from gtpt.core.errors import InputError
 from gtpt.core.geometry import (
     affine_matrices,
     boxes_to_crops,
@@ -62,7 +63,7 @@ class PoseEstimator:
         from gtpt.weights import resolve
 
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+            raise InputError(f"batch_size must be at least 1, got {batch_size}")
         path = resolve(weights, format="safetensors" if engine == "torch" else "onnx", task="pose")
         self.engine: Engine = open_engine(path, engine, device=device, threads=threads, precision=precision)
         self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
@@ -98,13 +99,13 @@ class PoseEstimator:
             ValueError: an image or a box that cannot be used, named by its position.
         """
         if isinstance(images, (str, Path)):
-            raise ValueError(f"images are arrays, got the path {str(images)!r}: read it with gtpt.read_image first")
+            raise InputError(f"images are arrays, got the path {str(images)!r}: read it with gtpt.read_image first")
         if isinstance(images, np.ndarray) and images.ndim <= 3:
             return self._estimate([images], [boxes], [scores])[0]
         boxes = [None] * len(images) if boxes is None else boxes
         scores = [None] * len(images) if scores is None else scores
         if not len(images) == len(boxes) == len(scores):
-            raise ValueError(
+            raise InputError(
                 f"{len(images)} images, but {len(boxes)} sets of boxes and {len(scores)} of scores: give one per image"
             )
         return self._estimate(images, boxes, scores)
@@ -191,7 +192,7 @@ def check_boxes(boxes: Any, picture: np.ndarray, where: str) -> np.ndarray:
     if array.size == 0:
         return np.zeros((0, 4), np.float32)
     if array.ndim != 2 or array.shape[1] != 4:
-        raise ValueError(f"{where}: boxes must be (N, 4) x1, y1, x2, y2, got shape {array.shape}")
+        raise InputError(f"{where}: boxes must be (N, 4) x1, y1, x2, y2, got shape {array.shape}")
     x1, y1, x2, y2 = array.T
     for problem, bad in (
         ("has a value that is not finite", ~np.isfinite(array).all(axis=1)),
@@ -200,7 +201,7 @@ def check_boxes(boxes: Any, picture: np.ndarray, where: str) -> np.ndarray:
     ):
         if bad.any():
             i = int(bad.argmax())
-            raise ValueError(f"{where}: box {i} {array[i].tolist()} {problem}")
+            raise InputError(f"{where}: box {i} {array[i].tolist()} {problem}")
     return array
 
 
@@ -210,5 +211,5 @@ def check_scores(scores: Any, count: int, where: str) -> np.ndarray:
         return np.ones(count, np.float32)
     array = np.asarray(scores, dtype=np.float32)
     if array.shape != (count,) or not np.all((array >= 0) & (array <= 1)):
-        raise ValueError(f"{where}: scores must be {count} numbers in [0, 1], got {scores!r}")
+        raise InputError(f"{where}: scores must be {count} numbers in [0, 1], got {scores!r}")
     return array

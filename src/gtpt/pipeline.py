@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from gtpt.core.calibration import VISIBLE
+from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detections, Detector, as_detector
 from gtpt.estimator import PoseEstimator
@@ -69,11 +70,11 @@ class Pipeline:
         min_score: float = 0.0,
     ):
         if detect_every < 1 or frames_at_once < 1:
-            raise ValueError(f"detect_every and frames_at_once must be at least 1, got {detect_every} and {frames_at_once}")
+            raise InputError(f"detect_every and frames_at_once must be at least 1, got {detect_every} and {frames_at_once}")
         if smoother is not None and tracker is None:
-            raise ValueError("smoothing needs to know who is who: give a tracker too")
+            raise InputError("smoothing needs to know who is who: give a tracker too")
         if not 0 <= min_score <= 1:
-            raise ValueError(f"min_score must be in [0, 1], got {min_score}")
+            raise InputError(f"min_score must be in [0, 1], got {min_score}")
         self.estimator, self.detector = estimator, as_detector(detector)
         self.tracker, self.smoother = tracker, smoother
         self.detect_every, self.refine, self.min_score = detect_every, refine, min_score

@@ -78,7 +78,7 @@ def test_every_mistake_is_found(tmp_path):
     seen = []
 
     def progress(images):
-        seen.extend(image["id"] for image in images)
+        seen.extend(image.id for image in images)
         return images
 
     report = check([source], BODY, progress=progress)

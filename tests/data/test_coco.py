@@ -134,7 +134,7 @@ def test_images_must_say_their_size_and_name():
             {"images": [{**IMAGES[0], "width": "9", "height": 9}]},
             "entry 0 of the images has the width '9', not a finite number",
         ),
-        ({"categories": [{"name": "person"}]}, "each of its categories must have an id"),
+        ({"categories": [{"name": "person"}]}, "entry 0 of the categories has no id"),
         (
             {"images": [{**IMAGES[0], "id": "abc"}]},
             "entry 0 of the images has the id 'abc', not a whole number",

@@ -181,7 +181,7 @@ def test_coco_annotations(tmp_path: Path):
         ([{"image_id": 1, "bbox": [1, 2, 3, float("nan")], "score": 1}], "result 0: .* not finite"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4], "score": 55}], "result 0: a score must be"),
         ([{"image_id": 1, "bbox": [1, 2, 3, 4], "category_id": 2}], "none of the 1 results is a person"),
-        ([{"file": "a.jpg"}], "results must be a list of"),
+        ([{"file": "a.jpg"}], "result 0 has no bbox, image_id"),
         ([{"image_id": [1], "bbox": [1, 2, 3, 4]}], "entry 0 of the results has the image_id"),
         ({**annotations(), "images": [{"id": 3}]}, "image 3 has no file_name"),
     ],

@@ -11,14 +11,15 @@ import typer
 import gtpt
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
-from gtpt.cli.data import check, preview, synthesize
+from gtpt.cli.data import check, from_yolo, preview, synthesize
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.predict import predict
 from gtpt.cli.train import test, train
 from gtpt.cli.weights import app as weights
+from gtpt.core.errors import GtptError
 
-FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.prediction.runner.Summary
+FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.prediction.outputs.Summary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -38,6 +39,7 @@ data = typer.Typer(no_args_is_help=True, help="Look at data sets before training
 data.command()(check)
 data.command()(preview)
 data.command()(synthesize)
+data.command("from-yolo")(from_yolo)
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")
 
@@ -45,7 +47,7 @@ app.add_typer(weights, name="weights")
 @app.callback(invoke_without_command=True)
 def options(
     version: bool = typer.Option(False, "--version", help="Print the version and stop."),
-    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show what happens inside."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Show what happens inside, and where errors come from."),
 ) -> None:
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
     if version:
@@ -54,16 +56,15 @@ def options(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command line; errors that a user can mend are one message on stderr, without a traceback.
+    """Run a command line; errors that a user can mend are one message on stderr, and with -v their traceback too.
 
     Args:
         arguments: without the program's name; None takes those of the process.
     """
     try:
         app(args=None if arguments is None else list(arguments), prog_name="gtpt")
-    except (FileNotFoundError, ValueError, ImportError, OSError, MemoryError) as error:
-        if logging.getLogger().isEnabledFor(logging.INFO):
-            raise
+    except (GtptError, OSError, MemoryError) as error:
+        logging.getLogger().info("where it comes from:", exc_info=True)  # the level of `-v`
         typer.secho(f"gtpt: {error or type(error).__name__}", fg="red", err=True)
         sys.exit(FAILED)
     except KeyboardInterrupt:

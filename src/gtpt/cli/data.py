@@ -1,4 +1,4 @@
-"""`gtpt data`: find what is wrong with a data set, look at it, or render one, before a long run."""
+"""`gtpt data`: look at data sets before a long run, read those of other tools, and render people."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from gtpt.core.errors import InputError
 from gtpt.core.extras import require
 
 if TYPE_CHECKING:
@@ -32,6 +33,19 @@ def check(
     typer.echo(report.to_json() if as_json else str(report))
     if any(finding.effect != "is used" for finding in report.findings):
         raise typer.Exit(3)
+
+
+def from_yolo(
+    config: Path = typer.Argument(..., help="data.yaml of a YOLO-pose data set."),
+    out: Path = typer.Option(..., "--out", "-o", help="Folder for COCO files, skeleton and experiment."),
+    object_class: str = typer.Option(None, "--class", help="Whose keypoints to learn, where there are several classes."),
+) -> None:
+    """Convert a YOLO-pose data set to COCO files, a skeleton, and an experiment that `gtpt train` takes as it is."""
+    from gtpt.cli.progress import progress_bar
+    from gtpt.data.yolo import from_yolo as convert
+
+    with progress_bar("images") as progress:
+        typer.echo(convert(config, out, object_class=object_class, progress=progress))
 
 
 def synthesize(
@@ -79,7 +93,7 @@ def preview(
     pictures = [item["crop"] for item in items]
     sheet = contact_sheet(pictures, joints, visible, crops.skeleton, columns=columns, labels=labels)
     if not cv2.haveImageWriter(str(out)):
-        raise ValueError(f"{out}: no picture can be written under this name; use .jpg, .png or .webp")
+        raise InputError(f"{out}: no picture can be written under this name; use .jpg, .png or .webp")
     out.write_bytes(cv2.imencode(out.suffix, sheet[..., ::-1])[1].tobytes())
 
 
@@ -98,5 +112,5 @@ def _crops(data: Path, skeleton: str) -> CropDataset:
     keypoints = load_skeleton(skeleton)
     persons = read_coco(data / "annotations.json", keypoints)
     if not len(persons):
-        raise ValueError(f"{data}: no person with keypoints in annotations.json")
+        raise InputError(f"{data}: no person with keypoints in annotations.json")
     return CropDataset(persons, open_stores([data]), keypoints, (192, 256))

@@ -2,57 +2,50 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, get_args
 
 import typer
 
-if TYPE_CHECKING:
-    from gtpt.prediction.runner import Summary
+from gtpt.prediction.options import Help, Options, described
+from gtpt.prediction.outputs import Summary
 
 
+def _option(name: str, hint: Any, help_: Help, default: Any) -> inspect.Parameter:
+    """An option of `Options` as one of the command line: what is not a number or a switch is a text there."""
+    kind = next((t for t in (bool, int, float) if t in (hint, *get_args(hint))), str)
+    names = [f"--{name.replace('_', '-')}"] if kind is not bool or default is False else []
+    info = typer.Option(
+        default if default is None else kind(default),
+        *names,
+        *([help_.short] if help_.short else []),
+        min=help_.least,
+        max=help_.most,
+        help=help_.text,
+    )
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind)
+
+
+def _with_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of `Options` in place of its `**options`."""
+    defaults = {field.name: field.default for field in fields(Options)}
+    shown = {name: (hint, help_) for name, (hint, help_) in described().items() if help_.shell}
+    options = [_option(name, hint, help_, defaults[name]) for name, (hint, help_) in shown.items()]
+    signature = inspect.signature(function, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    first, last = own[:1], [p.replace(kind=p.KEYWORD_ONLY) for p in own[1:]]
+    function.__signature__ = signature.replace(parameters=[*first, *options, *last])  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in (*first, *options, *last)}
+    return function
+
+
+@_with_options
 def predict(
     sources: list[str] = typer.Argument(help="Photos, folders of photos, videos, stream URLs, or a camera number."),
-    out: Path = typer.Option(Path("out"), "--out", "-o", help="Folder for the results; made if it is not there."),
-    weights: str = typer.Option(
-        "gtpt-t-coco17", "--weights", "-w", help="Registered name, *.onnx, *.safetensors or *.pth."
-    ),
-    detector: str = typer.Option("yolox-nano", help="Registered name, a YOLOX *.onnx, or whole-image."),
-    detector_threshold: float = typer.Option(
-        None, min=0, max=1, help="Leave out people that the detector scores lower. Default: 0.3; boxes of your own: 0."
-    ),
-    detector_device: str = typer.Option(
-        None, help="cpu, cuda or coreml: detectors run in onnxruntime. Default: the --device."
-    ),
-    boxes: str = typer.Option(None, help="Boxes of your own (COCO JSON or CSV), or whole-image, instead of a detector."),
-    format: str = typer.Option(  # noqa: A002
-        None, help="coco, jsonl, csv, openpose, controlnet, npz or parquet. Default: coco, for videos jsonl."
-    ),
-    draw: bool = typer.Option(True, help="Draw the poses into pictures and videos."),
-    explain: bool = typer.Option(
-        False, "--explain", help="Also show which patches each keypoint group kept (needs torch)."
-    ),
-    threshold: float = typer.Option(0.3, min=0, max=1, help="Keypoints with a lower calibrated score are not drawn."),
-    min_score: float = typer.Option(
-        0.0, min=0, max=1, help="Drop people with a lower score: detector times mean keypoint."
-    ),
-    track: bool = typer.Option(None, help="Give people ids over time. Default: for videos, streams and cameras."),
-    smooth: bool = typer.Option(False, "--smooth", help="Calm the keypoints over time (needs tracking)."),
-    detect_every: int = typer.Option(
-        1, min=1, help="Detect on every n-th frame; boxes in between come from the poses. Photos: with --track."
-    ),
-    stride: int = typer.Option(1, min=1, help="Take every n-th frame."),
-    start: float = typer.Option(None, min=0, help="Seconds into the video."),
-    end: float = typer.Option(None, min=0, help="Seconds into the video."),
-    engine: str = typer.Option(None, help="onnxruntime, openvino or torch. Default: what reads the weights."),
-    device: str = typer.Option(
-        "cpu", help="cpu; onnxruntime: cuda, coreml; openvino: gpu, npu; torch: cuda, cuda:1. An error if it is not there."
-    ),
-    threads: int = typer.Option(None, min=1, help="CPU threads of the network. Default: the engine's choice."),
-    precision: str = typer.Option("float32", help="float32, or bfloat16: faster, in OpenVINO on CPUs that have it."),
-    batch_size: int = typer.Option(32, min=1, help="People per call of the network."),
-    flip_test: bool = typer.Option(False, "--flip-test", help="Average with the mirrored crop: slower, a little better."),
     as_json: bool = typer.Option(False, "--json", help="Print a summary as JSON and show no progress."),
+    **options: Any,
 ) -> None:
     """Find people and their keypoints.
 
@@ -61,33 +54,7 @@ def predict(
     """
     from gtpt.prediction.runner import predict as run
 
-    summary = run(
-        sources,
-        out,
-        stride=stride,
-        start=start,
-        end=end,
-        weights=weights,
-        detector=detector,
-        detector_threshold=detector_threshold,
-        detector_device=detector_device,
-        boxes=boxes,
-        format=format,
-        draw=draw,
-        explain=explain,
-        threshold=threshold,
-        min_score=min_score,
-        track=track,
-        smooth=smooth,
-        detect_every=detect_every,
-        engine=engine,
-        device=device,
-        threads=threads,
-        precision=precision,
-        batch_size=batch_size,
-        flip_test=flip_test,
-        quiet=as_json,
-    )
+    summary = run(sources, **options, quiet=as_json)
     _show(summary, as_json)
     raise typer.Exit(summary.exit_code)
 

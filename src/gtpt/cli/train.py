@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from gtpt.core.errors import InputError
+
 CFG = typer.Option(..., "--cfg", help="Experiment file (YAML), e.g. configs/coco/gtpt_t_256x192.yaml.")
 OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...", help="Changes to it, e.g. train.lr=0.0005.")
 
@@ -69,7 +71,7 @@ def test(
 
     data = load_experiment(cfg, overrides).data
     if data.val is None:
-        raise ValueError(f"{cfg} names no validation data: set data.val to {{annotations, images}}")
+        raise InputError(f"{cfg} names no validation data: set data.val to {{annotations, images}}")
     with progress_bar("batches", quiet=as_json) as progress:
         report = run(
             checkpoint,

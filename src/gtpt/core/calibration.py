@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gtpt.core.errors import InputError
 from gtpt.core.simcc import SIGMA
 
 VISIBLE = 0.3  # calibrated score from which on a keypoint counts as seen; it means the same for every calibrated network
@@ -38,11 +39,11 @@ class Calibration:
     def __post_init__(self) -> None:
         raw, calibrated = np.array(self.raw, dtype=np.float64), np.array(self.calibrated, dtype=np.float64)
         if raw.ndim != 1 or raw.shape != calibrated.shape or not raw.size:
-            raise ValueError(f"calibration needs as many raw as calibrated knots, got {raw.shape} and {calibrated.shape}")
+            raise InputError(f"calibration needs as many raw as calibrated knots, got {raw.shape} and {calibrated.shape}")
         if not np.isfinite(raw).all() or (np.diff(raw) <= 0).any():
-            raise ValueError(f"raw knots of a calibration must ascend, got {raw.tolist()}")
+            raise InputError(f"raw knots of a calibration must ascend, got {raw.tolist()}")
         if not ((calibrated >= 0) & (calibrated <= 1)).all() or (np.diff(calibrated) < 0).any():
-            raise ValueError(f"calibrated knots must lie in [0, 1] and never fall, got {calibrated.tolist()}")
+            raise InputError(f"calibrated knots must lie in [0, 1] and never fall, got {calibrated.tolist()}")
         object.__setattr__(self, "raw", tuple(raw.tolist()))
         object.__setattr__(self, "calibrated", tuple(calibrated.tolist()))
 
@@ -64,7 +65,7 @@ class Calibration:
     def from_dict(cls, data: Mapping[str, Sequence[float]]) -> Calibration:
         """From the form of `to_dict`, e.g. the metadata of a checkpoint."""
         if set(data) != {"raw", "calibrated"}:
-            raise ValueError(f"a calibration has the keys 'calibrated' and 'raw', got {sorted(data)}")
+            raise InputError(f"a calibration has the keys 'calibrated' and 'raw', got {sorted(data)}")
         return cls(tuple(data["raw"]), tuple(data["calibrated"]))
 
     def to_dict(self) -> dict[str, list[float]]:

@@ -14,13 +14,68 @@ HALF_BODY_PADDING = 1.5
 PIXEL_MEAN = (0.485, 0.456, 0.406)  # ImageNet, RGB, of values in 0..1: what the official network expects
 PIXEL_STD = (0.229, 0.224, 0.225)
 
+# EXIF's orientations 1 to 8: is the stored picture transposed first, then mirrored left-right, and then top-bottom?
+ORIENTATIONS = {
+    1: (False, False, False),
+    2: (False, True, False),
+    3: (False, True, True),
+    4: (False, False, True),
+    5: (True, False, False),
+    6: (True, True, False),
+    7: (True, True, True),
+    8: (True, False, True),
+}
 
-def clean_boxes(xywh: np.ndarray, image_size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+
+def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """The picture as it is meant to be seen.
+
+    Args:
+        image: (H, W, ...) as stored.
+        orientation: EXIF's number, 1 (as stored) to 8.
+
+    Returns:
+        Contiguous (H, W, ...), or (W, H, ...) for orientations 5 to 8; the image itself for 1.
+    """
+    transposed, mirrored, flipped = ORIENTATIONS[orientation]
+    image = image.swapaxes(0, 1) if transposed else image
+    image = image[:, ::-1] if mirrored else image
+    return np.ascontiguousarray(image[::-1] if flipped else image)
+
+
+def turn_back(image: np.ndarray, orientation: int) -> np.ndarray:
+    """The stored picture from the upright one: the inverse of `turn_upright`."""
+    return turn_upright(image, {6: 8, 8: 6}.get(orientation, orientation))
+
+
+def turn_boxes(boxes: np.ndarray, orientation: int, stored_size: tuple[int, int]) -> np.ndarray:
+    """Boxes on the stored picture as boxes on the upright one.
+
+    Args:
+        boxes: (N, 4) x1, y1, x2, y2; edges, so that a box of the whole picture stays one.
+        orientation: EXIF's number, 1 to 8.
+        stored_size: width, height of the picture as stored.
+    """
+    transposed, mirrored, flipped = ORIENTATIONS[orientation]
+    x1, y1, x2, y2 = np.asarray(boxes).reshape(-1, 4).T
+    width, height = stored_size
+    if transposed:
+        x1, y1, x2, y2, width, height = y1, x1, y2, x2, height, width
+    if mirrored:
+        x1, x2 = width - x2, width - x1
+    if flipped:
+        y1, y2 = height - y2, height - y1
+    return np.stack([x1, y1, x2, y2], axis=1)
+
+
+def clean_boxes(
+    xywh: np.ndarray, image_size: tuple[float | np.ndarray, float | np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Clip ground-truth boxes to the image as the official reader does.
 
     Args:
         xywh: (N, 4) left, top, width, height in image pixels.
-        image_size: width, height.
+        image_size: width, height, of all or (N,) of each.
 
     Returns:
         Clipped (N, 4) float64 boxes, and (N,) bool: False where nothing of the box is inside the image.

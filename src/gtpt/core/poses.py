@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from gtpt.core.calibration import VISIBLE
+from gtpt.core.errors import InputError
 from gtpt.core.numbers import shortest, to_json_text
 from gtpt.core.skeleton import Skeleton, builtin_skeletons, load_skeleton
 
@@ -59,7 +60,7 @@ class Poses:
 
     def __post_init__(self) -> None:
         if not isinstance(self.skeleton, Skeleton):
-            raise ValueError(f"Poses.skeleton must be a Skeleton (see gtpt.load_skeleton), got {self.skeleton!r:.80}")
+            raise InputError(f"Poses.skeleton must be a Skeleton (see gtpt.load_skeleton), got {self.skeleton!r:.80}")
         arrays = {name: _as_array(name, getattr(self, name)) for name in ARRAYS}
         count, joints = len(np.atleast_1d(arrays["boxes"])), len(self.skeleton)
         shapes = {
@@ -72,7 +73,7 @@ class Poses:
         }
         for name, shape in shapes.items():
             if arrays[name].shape != shape:
-                raise ValueError(
+                raise InputError(
                     f"Poses.{name} must have shape {shape} ({count} people, {joints} keypoints), got {arrays[name].shape}"
                 )
         _check_values(arrays)
@@ -179,14 +180,14 @@ def image_dict(poses: Poses) -> dict[str, Any]:
 def _fields(data: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of `Poses`, which checks their values, from what `to_dict` gave."""
     if missing := sorted({"image_size", "skeleton", "people"} - set(data)):
-        raise ValueError(f"poses: missing keys {missing}; see docs/formats.md")
+        raise InputError(f"poses: missing keys {missing}; see docs/formats.md")
     skeleton = _skeleton(data["skeleton"])
     people = data["people"]
     if not isinstance(people, Sequence) or not all(isinstance(person, Mapping) for person in people):
-        raise ValueError(f"poses: people must be a list of objects, got {people!r:.80}; see docs/formats.md")
+        raise InputError(f"poses: people must be a list of objects, got {people!r:.80}; see docs/formats.md")
     for i, person in enumerate(people):
         if missing := sorted({"id", "box", "score", "keypoints", "raw_scores"} - set(person)):
-            raise ValueError(f"poses: person {i} misses the keys {missing}; see docs/formats.md")
+            raise InputError(f"poses: person {i} misses the keys {missing}; see docs/formats.md")
     points = _array([p["keypoints"] for p in people], (len(people), len(skeleton), 3), "keypoints")
     return {
         "boxes": _array([p["box"] for p in people], (len(people), 4), "box"),
@@ -209,7 +210,7 @@ def _skeleton(reference: str | Mapping[str, Any]) -> Skeleton:
     if not isinstance(reference, str):
         return Skeleton.from_dict(reference)
     if reference not in builtin_skeletons():  # never a path: the data may come from a stranger
-        raise ValueError(
+        raise InputError(
             f"poses: no skeleton {reference!r}: use one of {builtin_skeletons()} or a skeleton in its file form"
         )
     return load_skeleton(reference)
@@ -219,9 +220,9 @@ def _array(values: Sequence[Any], shape: tuple[int, ...], name: str) -> np.ndarr
     try:
         array = np.array(values, dtype=np.float32) if values else np.zeros(shape)  # None becomes NaN
     except (TypeError, ValueError) as error:
-        raise ValueError(f"poses: {name!r} of the people must be numbers, lists of equal length: {error}") from error
+        raise InputError(f"poses: {name!r} of the people must be numbers, lists of equal length: {error}") from error
     if array.shape != shape:
-        raise ValueError(f"poses: {name!r} of the people must have shape {shape}, got {array.shape}")
+        raise InputError(f"poses: {name!r} of the people must have shape {shape}, got {array.shape}")
     return array
 
 
@@ -233,9 +234,9 @@ def _as_array(name: str, values: Any) -> np.ndarray:
         with np.errstate(invalid="ignore", over="ignore"):
             array = given.astype(kind, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"Poses.{name} must be an array of {ARRAYS[name]}: {error}") from None
+        raise InputError(f"Poses.{name} must be an array of {ARRAYS[name]}: {error}") from None
     if kind is np.int64 and (lost := array != given).any():  # a fraction, NaN, a number that int64 cannot hold
-        raise ValueError(f"Poses.{name} must be an array of {ARRAYS[name]}, got {given[lost].flat[0]}")
+        raise InputError(f"Poses.{name} must be an array of {ARRAYS[name]}, got {given[lost].flat[0]}")
     return array
 
 
@@ -253,7 +254,7 @@ def _check_values(arrays: Mapping[str, np.ndarray]) -> None:
         if bad.any():
             at = tuple(np.argwhere(bad)[0].tolist())
             place = ", ".join(map(str, at))
-            raise ValueError(f"Poses.{name}[{place}] is {arrays[name][at].tolist()}, allowed are {ARRAYS[name]}")
+            raise InputError(f"Poses.{name}[{place}] is {arrays[name][at].tolist()}, allowed are {ARRAYS[name]}")
 
 
 def _as_size(size: Any) -> tuple[int, int]:
@@ -262,5 +263,5 @@ def _as_size(size: Any) -> tuple[int, int]:
     except (TypeError, ValueError):
         width = height = -1
     if min(width, height) < 0:
-        raise ValueError(f"Poses.image_size must be width, height in pixels, two whole numbers from 0, got {size!r:.80}")
+        raise InputError(f"Poses.image_size must be width, height in pixels, two whole numbers from 0, got {size!r:.80}")
     return width, height

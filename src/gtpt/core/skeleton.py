@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from gtpt.core.errors import InputError
+
 BUILTIN_DIR = Path(__file__).parent / "skeletons"
 DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
 
@@ -72,12 +74,12 @@ class Skeleton:
     def __post_init__(self) -> None:
         count = len(self.keypoints)
         if not count:
-            raise ValueError(f"skeleton {self.name!r} has no keypoints")
+            raise InputError(f"skeleton {self.name!r} has no keypoints")
         if twice := sorted({k for k in self.keypoints if self.keypoints.count(k) > 1}):
-            raise ValueError(f"skeleton {self.name!r}: keypoint names must be unique, twice: {twice}")
+            raise InputError(f"skeleton {self.name!r}: keypoint names must be unique, twice: {twice}")
         sigmas = np.asarray(self.sigmas, dtype=np.float64)
         if sigmas.shape != (count,) or not np.all(np.isfinite(sigmas) & (sigmas > 0)):
-            raise ValueError(f"skeleton {self.name!r}: sigmas must be {count} positive numbers, got {self.sigmas!r}")
+            raise InputError(f"skeleton {self.name!r}: sigmas must be {count} positive numbers, got {self.sigmas!r}")
         object.__setattr__(self, "sigmas", sigmas)
         if not self.groups:
             object.__setattr__(self, "groups", (KeypointGroup("all", tuple(range(count))),))
@@ -86,7 +88,7 @@ class Skeleton:
         paired = [i for pair in self.flip_pairs for i in pair]
         if len(set(paired)) != len(paired):
             twice = sorted({self.keypoints[i] for i in paired if paired.count(i) > 1})
-            raise ValueError(f"skeleton {self.name!r}: a keypoint can be in one flip pair only, twice: {twice}")
+            raise InputError(f"skeleton {self.name!r}: a keypoint can be in one flip pair only, twice: {twice}")
 
     def _check_indices(self) -> None:
         """Everything that refers to keypoints refers to some that are there."""
@@ -95,23 +97,23 @@ class Skeleton:
         pairs = [(what, pair) for what in ("edges", "flip_pairs") for pair in getattr(self, what)]
         for what, pair in pairs:
             if len(pair) != 2:
-                raise ValueError(f"skeleton {self.name!r}: {what} must be pairs of indices, got {pair!r}")
+                raise InputError(f"skeleton {self.name!r}: {what} must be pairs of indices, got {pair!r}")
         for what, indices in (fine | parts).items():
             if not indices:
-                raise ValueError(f"skeleton {self.name!r}: {what} has no keypoints; name some or leave it out")
+                raise InputError(f"skeleton {self.name!r}: {what} has no keypoints; name some or leave it out")
         coarse = [(f"group {g.name!r}", g.keypoints) for g in self.groups]
         for what, indices in [*pairs, *coarse, *fine.items(), *parts.items(), ("lower_body", self.lower_body)]:
             if odd := [i for i in indices if not isinstance(i, (int, np.integer)) or not 0 <= i < len(self)]:
                 allowed = f"allowed are the indices 0 to {len(self) - 1}"
-                raise ValueError(f"skeleton {self.name!r}: {what}: no keypoint {odd[0]!r}, {allowed}")
+                raise InputError(f"skeleton {self.name!r}: {what}: no keypoint {odd[0]!r}, {allowed}")
 
     def _check_groups(self) -> None:
         owners = [i for g in self.groups for i in (*g.keypoints, *g.fine)]
         if odd := [name for i, name in enumerate(self.keypoints) if owners.count(i) != 1]:
-            raise ValueError(f"skeleton {self.name!r}: each keypoint must be in exactly one group, not so: {odd}")
+            raise InputError(f"skeleton {self.name!r}: each keypoint must be in exactly one group, not so: {odd}")
         for group in self.groups:
             if not group.keypoints:
-                raise ValueError(f"skeleton {self.name!r}: group {group.name!r} needs at least one coarse keypoint")
+                raise InputError(f"skeleton {self.name!r}: group {group.name!r} needs at least one coarse keypoint")
 
     def __len__(self) -> int:
         return len(self.keypoints)
@@ -177,7 +179,7 @@ class Skeleton:
                 parts=parts,
             )
         except ValueError as error:
-            raise ValueError(f"{source}: {error}") from None
+            raise InputError(f"{source}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The file form, so that `Skeleton.from_dict(s.to_dict()) == s`; plain JSON types."""
@@ -210,13 +212,13 @@ class Skeleton:
         """
         source, listed = f"COCO category {category.get('name')!r}", category.get("keypoints")
         if not listed or not isinstance(listed, (list, tuple)):
-            raise ValueError(f"{source} has no 'keypoints' list of names")
+            raise InputError(f"{source} has no 'keypoints' list of names")
         names = [str(n) for n in listed]
         edges = category.get("skeleton") or ()
         for edge in edges if isinstance(edges, (list, tuple)) else (edges,):
             ends = edge if isinstance(edge, (list, tuple)) else ()
             if len(ends) != 2 or not all(isinstance(i, (int, np.integer)) and 1 <= i <= len(names) for i in ends):
-                raise ValueError(
+                raise InputError(
                     f"{source}: its 'skeleton' has the edge {edge!r}, allowed are pairs of numbers from 1 to {len(names)}: "
                     f"COCO counts keypoints from 1"
                 )
@@ -251,7 +253,7 @@ def _read_cached(path: Path, _modified: float) -> Skeleton:
     try:
         return Skeleton.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a YAML file: {error}") from error
+        raise InputError(f"{path}: not a YAML file: {error}") from error
 
 
 def _read(path: Path) -> Skeleton:
@@ -262,7 +264,7 @@ def _lookup(names: Sequence[str], name: str, source: str) -> int:
     try:
         return names.index(name)
     except ValueError:
-        raise ValueError(f"{source}: no keypoint {name!r}; known: {list(names)}") from None
+        raise InputError(f"{source}: no keypoint {name!r}; known: {list(names)}") from None
 
 
 def _match(names: Sequence[str], pattern: str, source: str) -> list[int]:
@@ -271,18 +273,18 @@ def _match(names: Sequence[str], pattern: str, source: str) -> list[int]:
         return [_lookup(names, pattern, source)]
     if found := [i for i, n in enumerate(names) if fnmatchcase(n, pattern)]:
         return found
-    raise ValueError(f"{source}: no keypoint matches {pattern!r}; known: {list(names)}")
+    raise InputError(f"{source}: no keypoint matches {pattern!r}; known: {list(names)}")
 
 
 def _chain(indices: tuple[int, ...], names: Sequence[str], source: str) -> tuple[int, ...]:
     if len(indices) < 2:
-        raise ValueError(f"{source}: edges are lists of two keypoint names or more, got {names!r}")
+        raise InputError(f"{source}: edges are lists of two keypoint names or more, got {names!r}")
     return indices
 
 
 def _pair(indices: tuple[int, ...], names: Sequence[str], source: str) -> tuple[int, int]:
     if len(indices) != 2:
-        raise ValueError(f"{source}: a flip pair is two keypoint names, got {names!r}")
+        raise InputError(f"{source}: a flip pair is two keypoint names, got {names!r}")
     return indices[0], indices[1]
 
 

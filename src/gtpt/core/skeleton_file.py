@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
+from gtpt.core.errors import InputError
+
 EXPECTED = {  # pydantic's error types in words that name what is allowed
     "string_type": "must be a name; a word such as yes or 1.5 needs quotes in YAML",
     "list_type": "must be a list",
@@ -39,13 +41,13 @@ def _with_sigmas(value: Any) -> Any:
 
     if not isinstance(value, (list, tuple)):
         if not isinstance(value, Mapping):
-            raise ValueError("must be a list of names or a mapping of names to sigmas")
+            raise InputError("must be a list of names or a mapping of names to sigmas")
         return value
     names = [_as_name(name) for name in value]
     if odd := [name for name in names if not isinstance(name, str)]:
-        raise ValueError(f"must be names, {odd[0]!r} {EXPECTED['string_type'].partition('; ')[2]}")
+        raise InputError(f"must be names, {odd[0]!r} {EXPECTED['string_type'].partition('; ')[2]}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"keypoint names must be unique, twice: {twice}")
+        raise InputError(f"keypoint names must be unique, twice: {twice}")
     return dict.fromkeys(names, DEFAULT_SIGMA)
 
 
@@ -78,16 +80,16 @@ class SkeletonForm(_Strict):
 def read_form(data: Any, source: str) -> SkeletonForm:
     """The content of a skeleton file; ValueError names the file, the key, the value and what is allowed."""
     if not isinstance(data, Mapping):
-        raise ValueError(f"{source}: a skeleton must be a mapping with 'name' and 'keypoints', got {type(data).__name__}")
+        raise InputError(f"{source}: a skeleton must be a mapping with 'name' and 'keypoints', got {type(data).__name__}")
     allowed = set(SkeletonForm.model_fields)
     if unknown := sorted(map(str, set(data) - allowed)):
-        raise ValueError(f"{source}: unknown keys {unknown}; allowed: {sorted(allowed)}")
+        raise InputError(f"{source}: unknown keys {unknown}; allowed: {sorted(allowed)}")
     if missing := sorted({"name", "keypoints"} - set(data)):
-        raise ValueError(f"{source}: missing keys {missing}")
+        raise InputError(f"{source}: missing keys {missing}")
     try:
         return SkeletonForm.model_validate(dict(data))
     except ValidationError as error:
-        raise ValueError("\n".join(f"{source}: {_explain(problem)}" for problem in error.errors())) from None
+        raise InputError("\n".join(f"{source}: {_explain(problem)}" for problem in error.errors())) from None
 
 
 def _explain(problem: Any) -> str:

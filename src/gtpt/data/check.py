@@ -11,20 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from gtpt.core.errors import AnnotationError, InputError
 from gtpt.core.geometry import clean_boxes
 from gtpt.core.skeleton import Skeleton, load_skeleton
-from gtpt.data.coco import (
-    check_keypoint_names,
-    has_joints,
-    image_size,
-    index_images,
-    is_box,
-    is_person,
-    joint_list,
-    person_category,
-    require_coco,
-)
-from gtpt.data.images import FileStore, read_json
+from gtpt.data.annotations import Annotation, Annotations, Image, read_annotations
+from gtpt.data.images import FileStore
 
 if TYPE_CHECKING:
     from gtpt.train.config import Experiment, Source
@@ -99,7 +90,7 @@ def check_experiment(experiment: Experiment, *, decode: bool = True, progress: P
     data = experiment.data
     sources = [*data.train, *([data.val] if data.val else [])]
     if not sources:
-        raise ValueError("the experiment names no data: set data.train to a list of {annotations, images}")
+        raise InputError("the experiment names no data: set data.train to a list of {annotations, images}")
     return check(sources, load_skeleton(experiment.model.skeleton), decode=decode, progress=progress)
 
 
@@ -119,15 +110,14 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
     report = SourceReport(str(source.annotations), str(source.images))
     try:
         store = FileStore(source.images)
-        data = read_json(source.annotations)
-        require_coco(data, report.annotations, numbered=True)
-        category, images = person_category(data, report.annotations), index_images(data, report.annotations)
-        check_keypoint_names(data, skeleton, report.annotations, category)
+        file = read_annotations(source.annotations)
+        category, images = file.person_category(), file.images_by_id()
+        file.check_keypoint_names(skeleton, category)
     except (OSError, ValueError) as error:  # nothing else can be looked at
         report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
         return report
-    used = _check_annotations(data, images, category, skeleton, report)
-    needed = [image for image in images.values() if image["id"] in used]
+    used = _check_annotations(file, images, category, skeleton, report)
+    needed = [image for image in images.values() if image.id in used]
     look = _check_pixels if decode else _check_existence
     for image in progress(needed):
         report.findings.extend(look(image, store))
@@ -135,81 +125,84 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
 
 
 def _check_annotations(
-    data: Mapping[str, Any], images: Mapping[int, Any], category: int, skeleton: Skeleton, report: SourceReport
+    file: Annotations, images: Mapping[int, Image], category: int, skeleton: Skeleton, report: SourceReport
 ) -> set[int]:
     """Findings and counts of an annotation file; returns the ids of the images that training will read."""
-    file, people = report.annotations, data["annotations"]
-    categories = {c.get("id") for c in data["categories"]}
-    for what, entries in (("image", data["images"]), ("annotation", people)):
-        for twice, count in Counter(entry.get("id") for entry in entries).items():
+    path, people = report.annotations, file.annotations
+    categories = {c.id for c in file.categories}
+    ids: dict[str, list[int | str | None]] = {"image": [i.id for i in file.images], "annotation": [p.id for p in people]}
+    for what, names in ids.items():
+        for twice, count in Counter(names).items():
             if count > 1:
                 detail = f"{count} {what}s have this id"
-                report.findings.append(Finding(f"duplicate {what} id", file, twice, detail, "is used"))
+                report.findings.append(Finding(f"duplicate {what} id", path, twice, detail, "is used"))
     skipped: Counter[str] = Counter()
     used: Counter[int] = Counter()
     for person in people:
-        found = list(_check_person(person, images, categories, skeleton, file))
+        found = list(_check_person(person, images, categories, skeleton, path))
         reason = _skip_reason(person, category)
         if reason:
             skipped[reason] += 1  # whatever else is wrong with it does not matter
             found = [f for f in found if f.kind in ("unknown image", "unknown category")]
         elif not any(f.effect != "is used" for f in found):
-            used[person["image_id"]] += 1
+            assert person.image_id is not None  # else it had a finding
+            used[person.image_id] += 1
         report.findings.extend(found)
     report.counts = {
-        "images": len(data["images"]),
-        "images without annotations": len(images.keys() - {person.get("image_id") for person in people}),
+        "images": len(file.images),
+        "images without annotations": len(images.keys() - {person.image_id for person in people}),
         "annotations": len(people),
         "persons used": sum(used.values()),
         **{f"skipped: {reason}": count for reason, count in sorted(skipped.items())},
     }
     if not used:
-        report.findings.append(Finding("no usable person", file, None, f"counts: {report.counts}", "stops training"))
+        report.findings.append(Finding("no usable person", path, None, f"counts: {report.counts}", "stops training"))
     return set(used)
 
 
-def _skip_reason(person: Mapping[str, Any], category: int) -> str | None:
+def _skip_reason(person: Annotation, category: int) -> str | None:
     """Why the official rules leave an annotation out, None if they do not."""
-    if person.get("category_id") != category:
+    if person.category_id != category:
         return "not a person"
-    if person.get("iscrowd"):
+    if person.iscrowd:
         return "crowd"
-    if not has_joints(person):
+    if not person.has_joints:
         return "no labelled keypoint"
-    return None if is_person(person) else "no area"
+    return None if person.counts else "no area"
 
 
 def _check_person(
-    person: Mapping[str, Any], images: Mapping[int, Any], categories: set[Any], skeleton: Skeleton, file: str
+    person: Annotation, images: Mapping[int, Image], categories: set[int], skeleton: Skeleton, file: str
 ) -> Iterator[Finding]:
-    name = person.get("id")
-    if person.get("category_id") not in categories:
-        detail = f"category {person.get('category_id')} is not among {sorted(map(str, categories))}"
+    name = person.id
+    if person.category_id not in categories:
+        detail = f"category {person.category_id} is not among {sorted(map(str, categories))}"
         yield Finding("unknown category", file, name, detail, "is skipped")
-    image = images.get(person.get("image_id"))  # type: ignore[arg-type]
+    image = None if person.image_id is None else images.get(person.image_id)
     if image is None:
-        yield Finding("unknown image", file, name, f"image {person.get('image_id')} is not listed", "stops training")
+        yield Finding("unknown image", file, name, f"image {person.image_id} is not listed", "stops training")
         return
-    box: Any = person.get("bbox")
-    if not is_box(box):
-        yield Finding("wrong box", file, name, f"{box} is not left, top, width, height", "stops training")
+    try:
+        box = person.box(f"annotation {name}")
+    except AnnotationError as error:
+        yield Finding("wrong box", file, name, str(error), "stops training")
         return
     for finding in _check_box(box, image, file, name):
         yield finding
         if finding.effect == "is skipped":
             return
     try:
-        joints = joint_list(person, skeleton, f"annotation {name}")
-    except ValueError as error:
+        joints = person.joints(skeleton, f"annotation {name}")
+    except AnnotationError as error:
         yield Finding("wrong keypoints", file, name, str(error), "stops training")
         return
     yield from _check_joints(joints, np.array(box, dtype=np.float64), image, skeleton, file, name)
 
 
-def _check_box(box: list[float], image: Mapping[str, Any], file: str, name: Any) -> Iterator[Finding]:
-    width, height = image_size(image)
+def _check_box(box: list[float], image: Image, file: str, name: Any) -> Iterator[Finding]:
+    width, height = image.size
     cleaned, inside = clean_boxes(np.array(box), (width, height))
-    where = f"box {box} in an image of {width}x{height}"
+    where = f"box {box} in an image of {width:g}x{height:g}"
     beyond = [-box[0], -box[1], box[0] + box[2] - width, box[1] + box[3] - height]
     if not inside[0] or cleaned[0, 2:].max() <= 0:
         yield Finding("box outside", file, name, f"{where}: nothing to see", "is skipped")
@@ -220,7 +213,7 @@ def _check_box(box: list[float], image: Mapping[str, Any], file: str, name: Any)
 
 
 def _check_joints(
-    joints: np.ndarray, box: np.ndarray, image: Mapping[str, Any], skeleton: Skeleton, file: str, name: Any
+    joints: np.ndarray, box: np.ndarray, image: Image, skeleton: Skeleton, file: str, name: Any
 ) -> Iterator[Finding]:
     if joints[:, 2].min() < 0 or joints[:, 2].max() > 2:  # between 0 and 1 it is a weight: COCO-WholeBody has those
         detail = f"visibility from {joints[:, 2].min():g} to {joints[:, 2].max():g}, expected 0, 1 or 2"
@@ -233,29 +226,29 @@ def _check_joints(
         joint = far[np.argmax(outside[far])]
         detail = f"{skeleton.keypoints[joint]} at {joints[joint, :2].tolist()} is far from the box {box.tolist()}"
         yield Finding("keypoint far outside", file, name, detail, "is used")
-    beyond = np.maximum(-joints[:, :2], joints[:, :2] - image_size(image)).max(axis=1)
+    beyond = np.maximum(-joints[:, :2], joints[:, :2] - image.size).max(axis=1)
     if (far := np.flatnonzero(labelled & (beyond > BOX_TOLERANCE))).size:
         joint = far[np.argmax(beyond[far])]
-        detail = f"{skeleton.keypoints[joint]} at {joints[joint, :2].tolist()}, image {image['width']}x{image['height']}"
+        detail = f"{skeleton.keypoints[joint]} at {joints[joint, :2].tolist()}, image {image.width:g}x{image.height:g}"
         yield Finding("keypoint outside the image", file, name, detail, "is used")
 
 
-def _check_existence(image: Mapping[str, Any], store: FileStore) -> Iterator[Finding]:
-    if not store.exists(image["file_name"]):
-        yield Finding("missing image", f"{store.root}/{image['file_name']}", image["id"], "no such file", "stops training")
+def _check_existence(image: Image, store: FileStore) -> Iterator[Finding]:
+    if not store.exists(image.file_name):
+        yield Finding("missing image", f"{store.root}/{image.file_name}", image.id, "no such file", "stops training")
 
 
-def _check_pixels(image: Mapping[str, Any], store: FileStore) -> Iterator[Finding]:
-    file, name = f"{store.root}/{image['file_name']}", image["id"]
+def _check_pixels(image: Image, store: FileStore) -> Iterator[Finding]:
+    file, name = f"{store.root}/{image.file_name}", image.id
     try:
-        height, width = store.read_image(image["file_name"], ignore_orientation=True).shape[:2]
+        height, width = store.read_image(image.file_name, ignore_orientation=True).shape[:2]
     except FileNotFoundError:
         yield Finding("missing image", file, name, "no such file", "stops training")
     except (ValueError, OSError) as error:
         yield Finding("unreadable image", file, name, str(error), "stops training")
     else:
-        if (width, height) != image_size(image):
-            stated = f"{image['width']}x{image['height']}"
+        if (width, height) != image.size:
+            stated = f"{image.width:g}x{image.height:g}"
             yield Finding("other size", file, name, f"is {width}x{height}, the annotations say {stated}", "is used")
 
 

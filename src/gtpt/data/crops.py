@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import affine_matrices, boxes_to_crops, crop
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.coco import open_stores, read_coco
@@ -33,7 +34,7 @@ def load_crops(path: str | Path, skeleton: Skeleton, input_size: tuple[int, int]
     if path.suffix.lower() == ".zip" or (path / "annotations.json").is_file():
         persons = read_coco(path / "annotations.json", skeleton)
         if not len(persons):
-            raise ValueError(f"{path}: no person with keypoints in annotations.json")
+            raise AnnotationError(f"{path}: no person with keypoints in annotations.json")
         chosen = np.unique(np.linspace(0, len(persons) - 1, limit).astype(int))
         dataset = CropDataset(persons, open_stores([path]), skeleton, input_size)
         return np.stack([dataset[0, int(i)]["crop"] for i in chosen])

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gtpt.io.images import decode_image
+from gtpt.core.errors import AnnotationError
+from gtpt.io.images import decode_image, read_file
 
 
 class FileStore:
@@ -34,13 +35,13 @@ class FileStore:
     def read_bytes(self, name: str) -> bytes:
         """Content of a file; FileNotFoundError or, of a damaged zip, ValueError name it and the store."""
         if self._zip is None:
-            return (self.root / name).read_bytes()
+            return read_file(self.root / name)
         try:
             return self._open().read(f"{self._prefix}{name}")
         except KeyError:
             raise FileNotFoundError(f"no {self._prefix}{name} in {self._zip}") from None
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(f"{self._prefix}{name} in {self._zip} is damaged ({error}); copy it again") from error
+            raise AnnotationError(f"{self._prefix}{name} in {self._zip} is damaged ({error}); copy it again") from error
 
     def read_image(self, name: str, *, ignore_orientation: bool = False) -> np.ndarray:
         """RGB uint8 (H, W, 3). COCO's boxes and keypoints refer to pixels as stored, without EXIF rotation."""
@@ -74,7 +75,7 @@ def _split_zip(path: Path) -> tuple[Path | None, str]:
     for candidate in (path, *path.parents):
         if candidate.suffix.lower() == ".zip" and candidate.is_file():
             if not zipfile.is_zipfile(candidate):
-                raise ValueError(f"{candidate} is not a zip file or was not copied completely")
+                raise AnnotationError(f"{candidate} is not a zip file or was not copied completely")
             inner = path.relative_to(candidate).as_posix()
             return candidate, "" if inner == "." else f"{inner}/"
     return None, ""
@@ -94,4 +95,4 @@ def read_json(path: str | Path) -> Any:
     try:
         return json.loads(raw)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
+        raise AnnotationError(f"{path} is not JSON: {error}") from error

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import transform_points, xywh_to_xyxy
 from gtpt.core.skeleton import Skeleton
-from gtpt.data.coco import Persons, joint_list
-from gtpt.data.images import read_json
+from gtpt.data.annotations import read_results
+from gtpt.data.coco import Persons
 
 CELLS = 64  # of each map that are kept, the heaviest ones: 89 % of a sharpened map on average
 
@@ -71,21 +72,21 @@ def load_teacher(path: str | Path, persons: Persons, skeleton: Skeleton) -> Teac
         raise FileNotFoundError(f"no teacher's maps or results at {path}")
     teacher = _from_results(path, persons, skeleton) if path.suffix == ".json" else _from_maps(path, len(skeleton))
     if all(teacher.row(i) is None for i in persons.ids):
-        raise ValueError(f"{path} knows none of the people of this data set: it must be made from the same annotations")
+        raise AnnotationError(
+            f"{path} knows none of the people of this data set: it must be made from the same annotations"
+        )
     return teacher
 
 
 def _from_results(path: Path, persons: Persons, skeleton: Skeleton) -> TeacherMaps:
     """Keypoints as maps of one cell; for each person the best result whose keypoints lie where its box is."""
-    rows = read_json(path)
-    if not isinstance(rows, list) or not all(isinstance(r, dict) and {"image_id", "keypoints"} <= set(r) for r in rows):
-        raise ValueError(f'{path}: results must be a list of {{"image_id", "category_id", "keypoints", "score"}}')
-    joints = np.array([joint_list(r, skeleton, f"{path}: result {n}") for n, r in enumerate(rows)])
+    rows = read_results(path, ("image_id", "keypoints"))
+    joints = np.array([row.joints(skeleton, f"{path}: result {n}") for n, row in enumerate(rows)])
     joints = joints.reshape(-1, len(skeleton), 3)
     low, high = joints[..., :2].min(axis=1), joints[..., :2].max(axis=1)
     by_image: dict[object, list[int]] = {}
     for number, row in enumerate(rows):
-        by_image.setdefault(row["image_id"], []).append(number)
+        by_image.setdefault(row.image_id, []).append(number)
     chosen = {}
     for person, (image, box) in enumerate(zip(persons.image_ids.tolist(), xywh_to_xyxy(persons.boxes), strict=True)):
         candidates = by_image.get(image, [])
@@ -110,12 +111,12 @@ def _from_maps(path: Path, num_keypoints: int) -> TeacherMaps:
         with np.load(path, allow_pickle=False) as file:
             ids, heat, matrices, found = (file[key] for key in ("id", "heat", "M", "keypoints"))
     except (KeyError, ValueError, OSError, EOFError) as error:
-        raise ValueError(f"{path} holds no teacher's maps (arrays id, heat, M, keypoints): {error}") from error
+        raise AnnotationError(f"{path} holds no teacher's maps (arrays id, heat, M, keypoints): {error}") from error
     count = len(ids)
     shapes = {"heat": (count, num_keypoints, *heat.shape[2:]), "M": (count, 2, 3), "keypoints": (count, num_keypoints, 3)}
     for name, array in (("heat", heat), ("M", matrices), ("keypoints", found)):
         if array.shape != shapes[name] or heat.ndim != 4:
-            raise ValueError(f"{path}: {name} is {array.shape}, not {shapes[name]} ({count} persons in `id`)")
+            raise AnnotationError(f"{path}: {name} is {array.shape}, not {shapes[name]} ({count} persons in `id`)")
     cells, mass = _heaviest(heat, SHARPEN)
     column, row = cells % heat.shape[3], cells // heat.shape[3]
     points = transform_points(np.stack([column, row], -1).reshape(count, -1, 2), matrices)

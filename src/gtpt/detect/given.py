@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from gtpt.data.coco import check_form, index_images, person_category, require_coco
+from gtpt.core.errors import AnnotationError
+from gtpt.data.annotations import Annotations, read_results
 from gtpt.data.images import read_json
 from gtpt.detect.detections import Detections, Detector, to_detections
 
@@ -55,7 +56,7 @@ class GivenBoxes(Detector):
 
     def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
         if names is None or len(names) != len(images):
-            raise ValueError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
+            raise AnnotationError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
         return [self.find(name) for name in names]
 
     def find(self, name: str) -> Detections:
@@ -66,7 +67,7 @@ class GivenBoxes(Detector):
             shared = [_shared_tail(path, candidate) for candidate in candidates]
             candidates = [c for c, length in zip(candidates, shared, strict=True) if length == max(shared)]
         if len(candidates) > 1:
-            raise ValueError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
+            raise AnnotationError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
         if candidates:
             return self._by_name[candidates[0]]
         stem = PurePosixPath(path).stem
@@ -74,7 +75,7 @@ class GivenBoxes(Detector):
             return self._by_number.get(int(stem), Detections.empty())
         known = [*self._by_name, *self._by_number][:3]
         hint = "; boxes by image id need images called by numbers" if self._by_number and not self._by_name else ""
-        raise ValueError(f"no boxes are given for {name!r}; they are for {len(self)} images such as {known}{hint}")
+        raise AnnotationError(f"no boxes are given for {name!r}; they are for {len(self)} images such as {known}{hint}")
 
 
 def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
@@ -93,7 +94,7 @@ def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
     """
     path = Path(path)
     if path.suffix.lower() not in (".json", ".csv"):
-        raise ValueError(f"{path}: boxes are read from COCO *.json and from *.csv")
+        raise AnnotationError(f"{path}: boxes are read from COCO *.json and from *.csv")
     if not path.is_file():
         raise FileNotFoundError(f"no file with boxes at {path}")
     boxes: dict[str | int, list[list[float]]] = {}
@@ -109,13 +110,13 @@ def _checked(corners: Sequence[Any], score: Any, where: str) -> list[float]:
     try:
         x1, y1, x2, y2, rating = (float(v) for v in (*corners, score))
     except (TypeError, ValueError):
-        raise ValueError(
+        raise AnnotationError(
             f"{where}: a box must be four numbers and a score one, got {list(corners)} and {score!r}"
         ) from None
     if not all(map(math.isfinite, (x1, y1, x2, y2))) or x2 <= x1 or y2 <= y1:
-        raise ValueError(f"{where}: the box from ({x1}, {y1}) to ({x2}, {y2}) is inverted, empty or not finite")
+        raise AnnotationError(f"{where}: the box from ({x1}, {y1}) to ({x2}, {y2}) is inverted, empty or not finite")
     if not 0 <= rating <= 1:
-        raise ValueError(f"{where}: a score must be in [0, 1], got {score!r}")
+        raise AnnotationError(f"{where}: a score must be in [0, 1], got {score!r}")
     return [x1, y1, x2, y2, rating]
 
 
@@ -124,49 +125,48 @@ def _coco_rows(path: Path) -> Iterator[Row]:
     if isinstance(data, list):
         yield from _result_rows(data, path)
         return
-    require_coco(data, str(path))
-    person = person_category(data, str(path))
-    names = {number: image["file_name"] for number, image in index_images(data, str(path), ["file_name"]).items()}
+    file = Annotations(data, str(path))
+    person = file.person_category()
+    names = {number: image.file_name for number, image in file.images_by_id(["file_name"]).items()}
     yield from ((name, (), 1, "") for name in names.values())
-    for row in data["annotations"]:
-        if row.get("category_id") == person and not row.get("iscrowd"):
-            where = f"{path}, annotation {row.get('id')}"
-            if row.get("image_id") not in names:
-                raise ValueError(f"{where}: image {row.get('image_id')} is not listed")
-            yield names[row["image_id"]], _corners(row.get("bbox"), where), 1, where
+    for row in file.annotations:
+        if row.category_id == person and not row.iscrowd:
+            where = f"{path}, annotation {row.id}"
+            if row.image_id not in names:
+                raise AnnotationError(f"{where}: image {row.image_id} is not listed")
+            yield names[row.image_id], _corners(row.bbox, where), 1, where
 
 
 def _result_rows(data: list[Any], path: Path) -> Iterator[Row]:
-    if not all(isinstance(row, dict) and {"image_id", "bbox"} <= set(row) for row in data):
-        raise ValueError(f'{path}: results must be a list of {{"image_id", "category_id", "bbox", "score"}}')
-    check_form(data, "results", str(path))
-    people = [(i, row) for i, row in enumerate(data) if row.get("category_id", 1) == 1]
+    results = read_results(data, ("image_id", "bbox"), str(path), named=True)
+    people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1)]
     if data and not people:
-        raise ValueError(f"{path}: none of the {len(data)} results is a person (category_id 1)")
+        raise AnnotationError(f"{path}: none of the {len(data)} results is a person (category_id 1)")
     for i, row in people:
         where = f"{path}, result {i}"
-        yield row["image_id"], _corners(row["bbox"], where), row.get("score", 1), where
+        assert row.image_id is not None
+        yield row.image_id, _corners(row.bbox, where), row.score, where
 
 
 def _csv_rows(path: Path) -> Iterator[Row]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a CSV table in UTF-8: {error}") from error
+        raise AnnotationError(f"{path} is not a CSV table in UTF-8: {error}") from error
     delimiter = max(",;\t", key="".join(lines[:1]).count)
     table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
     columns = table.fieldnames or []
     name = next((n for n in NAMES if n in columns), None)
     box = next((b for b in (CORNERS, SIZES) if set(b) <= set(columns)), None)
     if name is None or box is None:
-        raise ValueError(
+        raise AnnotationError(
             f"{path}: a table of boxes needs a column name or frame and x1, y1, x2, y2 or x, y, w, h; it has {columns}"
         )
     for row in table:
         where = f"{path}, line {table.line_num}"
         values = [row[column] for column in box]
         if not row[name]:
-            raise ValueError(f"{where}: the {name} of the image is missing")
+            raise AnnotationError(f"{where}: the {name} of the image is missing")
         corners = () if not any(values) else values if box == CORNERS else _corners(values, where)
         yield row[name], corners, row.get("score") or 1, where
 
@@ -176,7 +176,7 @@ def _corners(xywh: Any, where: str) -> list[float]:
     try:
         x, y, w, h = (float(v) for v in xywh)
     except (TypeError, ValueError):
-        raise ValueError(f"{where}: a box must be four numbers x, y, width, height, got {xywh!r}") from None
+        raise AnnotationError(f"{where}: a box must be four numbers x, y, width, height, got {xywh!r}") from None
     return [x, y, x + w, y + h]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from gtpt.core.errors import WeightsError
 from gtpt.detect.detections import Detections, Detector
 from gtpt.engines.session import open_session
 from gtpt.io.images import as_rgb
@@ -47,7 +48,7 @@ class YoloxDetector(Detector):
 
         for name, value in (("threshold", threshold), ("nms", nms)):
             if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {value}")
+                raise WeightsError(f"{name} must be in [0, 1], got {value}")
         self.threshold, self.nms, self.model = threshold, nms, str(model)
         self._session = open_session(resolve(model, format="onnx", task="detector"), device=device, threads=threads)
         self._batch, height, width = self._read_input()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_chec
 import numpy as np
 
 from gtpt.core.calibration import Calibration
+from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
 from gtpt.engines.session import available_cores, open_session, unreadable
@@ -59,7 +60,7 @@ class NetworkInfo:
         try:
             calibration = Calibration.from_dict(header["calibration"]) if header.get("calibration") else None
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{source}: the calibration in its header cannot be used: {error}") from error
+            raise WeightsError(f"{source}: the calibration in its header cannot be used: {error}") from error
         return cls(config, skeleton, calibration, {k: v for k, v in header.items() if k not in known})
 
 
@@ -134,9 +135,9 @@ class OpenVinoEngine(_Engine):
         openvino = require("openvino", "openvino")
         core, name = openvino.Core(), device.upper()
         if name not in {d.split(".")[0] for d in core.available_devices}:
-            raise ValueError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
+            raise InputError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
         if precision == "bfloat16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
-            raise ValueError(f"this {device} has no bfloat16 instructions: use precision='float32'")
+            raise InputError(f"this {device} has no bfloat16 instructions: use precision='float32'")
         try:
             network = core.read_model(path)
         except RuntimeError as error:
@@ -238,17 +239,17 @@ def open_engine(
             device, number of threads or precision that is not there.
     """
     if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, or None for the engine's own choice, got {threads}")
+        raise InputError(f"threads must be at least 1, or None for the engine's own choice, got {threads}")
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     chosen = choose_engine(path, engine)
     if precision not in get_args(Precision):
-        raise ValueError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
+        raise InputError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
     if chosen == "openvino":
         return OpenVinoEngine(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
     if precision != "float32":
-        raise ValueError(f"{chosen} computes in float32 here; precision={precision!r} needs engine='openvino'")
+        raise InputError(f"{chosen} computes in float32 here; precision={precision!r} needs engine='openvino'")
     makers: dict[str, Callable[..., Engine]] = {"onnxruntime": OnnxEngine, "torch": TorchEngine}
     return makers[chosen](path, device=device, threads=threads)
 
@@ -256,11 +257,11 @@ def open_engine(
 def choose_engine(path: Path, engine: str | None = None) -> str:
     """Name of the engine that runs a weights file; ValueError for one that is unknown or does not read it."""
     if engine is not None and engine not in ENGINES:
-        raise ValueError(f"no engine {engine!r}: choose one of {list(ENGINES)}")
+        raise InputError(f"no engine {engine!r}: choose one of {list(ENGINES)}")
     fitting = [name for name, suffixes in ENGINES.items() if path.suffix.lower() in suffixes]
     if not fitting or engine not in (None, *fitting):
         reads = "; ".join(f"{name} reads {', '.join(suffixes)}" for name, suffixes in ENGINES.items())
-        raise ValueError(f"{path.name} cannot be run by {engine or 'any engine'}: {reads}")
+        raise InputError(f"{path.name} cannot be run by {engine or 'any engine'}: {reads}")
     return engine or fitting[0]
 
 
@@ -268,7 +269,7 @@ def fill(crops: np.ndarray, batch: int | None) -> np.ndarray:
     """Crops (N, ...) with zeros behind them up to a fixed batch; ValueError for more than it holds."""
     missing = (batch or len(crops)) - len(crops)
     if missing < 0:
-        raise ValueError(f"this network takes at most {batch} crops at once, got {len(crops)}: split them")
+        raise InputError(f"this network takes at most {batch} crops at once, got {len(crops)}: split them")
     return np.pad(crops, ((0, missing), *[(0, 0)] * (crops.ndim - 1))) if missing else crops
 
 
@@ -289,7 +290,7 @@ def enough_memory(crops: int) -> Iterator[None]:
 def read_header(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
     """What `gtpt export` wrote into a file; ValueError for the file of another program."""
     if "gtpt" not in metadata:
-        raise ValueError(f"{path} is no GTPT network: expected an ONNX file written by `gtpt export`")
+        raise WeightsError(f"{path} is no GTPT network: expected an ONNX file written by `gtpt export`")
     return decode_header(metadata["gtpt"], str(path))
 
 
@@ -297,7 +298,7 @@ def read_metadata(metadata: dict[str, str], path: Path) -> NetworkInfo:
     """Header of an exported file; ValueError if it is not one that the estimator can run."""
     header = read_header(metadata, path)
     if (header.get("input"), header.get("output")) != ("uint8", "simcc"):
-        raise ValueError(
+        raise WeightsError(
             f"{path} takes {header.get('input')} crops and gives {header.get('output')}; the estimator runs files that "
             f"take uint8 crops and give simcc logits: export it without --float-input and --decode"
         )
@@ -311,7 +312,7 @@ def check_torch_device(device: str) -> None:
     there = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
     if device not in there:
         fix = "" if count else "; a GPU needs its driver and a CUDA build of torch"
-        raise ValueError(f"PyTorch has no device {device!r} here, only {there}{fix}")
+        raise InputError(f"PyTorch has no device {device!r} here, only {there}{fix}")
 
 
 def fixed_batch(session: Any) -> int | None:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gtpt.core.errors import InputError, WeightsError
+
 if TYPE_CHECKING:
     import onnxruntime
 
@@ -31,9 +33,9 @@ def open_session(
     import onnxruntime
 
     if threads is not None and threads < 1:
-        raise ValueError(f"threads must be at least 1, or None for onnxruntime's choice, got {threads}")
+        raise InputError(f"threads must be at least 1, or None for onnxruntime's choice, got {threads}")
     if device not in PROVIDERS:
-        raise ValueError(f"no device {device!r}: choose one of {list(PROVIDERS)}")
+        raise InputError(f"no device {device!r}: choose one of {list(PROVIDERS)}")
     wanted = PROVIDERS[device]
     if wanted not in onnxruntime.get_available_providers():
         raise _no_device(device, onnxruntime.get_available_providers())
@@ -59,9 +61,9 @@ def open_session(
     return session
 
 
-def unreadable(name: str, engine: str, error: Exception) -> ValueError:
+def unreadable(name: str, engine: str, error: Exception) -> WeightsError:
     """What is said of a file that no network comes from, whichever engine opens it."""
-    return ValueError(
+    return WeightsError(
         f"cannot open {name}: expected a complete ONNX network that {engine} can run; "
         f"it says: {str(error).strip() or type(error).__name__}"
     )
@@ -72,7 +74,7 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _no_device(device: str, providers: list[str]) -> ValueError:
+def _no_device(device: str, providers: list[str]) -> InputError:
     there = [name for name, provider in PROVIDERS.items() if provider in providers]
     fix = "; `pip install onnxruntime-gpu` and its CUDA and cuDNN libraries bring it" if device == "cuda" else ""
-    return ValueError(f"onnxruntime has no device {device!r} here, only {there}{fix}")
+    return InputError(f"onnxruntime has no device {device!r} here, only {there}{fix}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gtpt.core.calibration import Calibration
+from gtpt.core.errors import InputError
 from gtpt.evaluate.oks import keypoint_similarity
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def reliability(scores: np.ndarray, correct: np.ndarray, bins: int = 15) -> Reli
     """
     scores, correct = _pairs(scores, correct)
     if scores.size and not (scores.min() >= 0 and scores.max() <= 1):
-        raise ValueError(f"scores must lie in [0, 1], got {scores.min():.4g} to {scores.max():.4g}")
+        raise InputError(f"scores must lie in [0, 1], got {scores.min():.4g} to {scores.max():.4g}")
     index = np.minimum((scores * bins).astype(np.int64), bins - 1)
     counts, score_sum, correct_sum = (np.bincount(index, w, bins) for w in (None, scores, correct))
     per_bin = np.where(counts > 0, counts, np.nan)
@@ -74,7 +75,7 @@ def fit_isotonic(raw: np.ndarray, correct: np.ndarray, bins: int = 64) -> Calibr
     """
     raw, correct = _pairs(raw, correct)
     if not raw.size or not np.isfinite(raw).all():
-        raise ValueError(f"a calibration needs finite raw scores, got {raw.size} with {np.isfinite(raw).sum()} finite")
+        raise InputError(f"a calibration needs finite raw scores, got {raw.size} with {np.isfinite(raw).sum()} finite")
     edges = np.unique(np.quantile(raw, np.linspace(0, 1, bins + 1)[1:-1]))
     index = np.searchsorted(edges, raw, side="right")  # equal scores share a bin, so the knots ascend
     sums = np.stack([np.bincount(index), np.bincount(index, raw), np.bincount(index, correct)], axis=1)
@@ -108,5 +109,5 @@ def judge(found: Estimates, persons: Persons, sigmas: np.ndarray) -> tuple[np.nd
 def _pairs(scores: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scores, correct = np.asarray(scores, dtype=np.float64), np.asarray(correct, dtype=bool)
     if scores.shape != correct.shape:
-        raise ValueError(f"scores and correct must have the same shape, got {scores.shape} and {correct.shape}")
+        raise InputError(f"scores and correct must have the same shape, got {scores.shape} and {correct.shape}")
     return scores.ravel(), correct.ravel()

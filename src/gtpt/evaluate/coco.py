@@ -13,20 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import AnnotationError
 from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
-from gtpt.data.coco import check_form, check_keypoint_names, is_box, joint_list, require_coco
-from gtpt.data.images import read_json
+from gtpt.data.annotations import Annotation, Annotations, Result, read_annotations, read_results
 from gtpt.evaluate.report import METRICS, UNDEFINED, Protocol, Report
 
 logger = logging.getLogger(__name__)
 
-Entry = Mapping[str, Any]
-
 
 def evaluate_coco(
-    annotations: str | Path | Mapping[str, Any],
-    results: str | Path | Sequence[Entry],
+    annotations: str | Path | Mapping[str, Any] | Annotations,
+    results: str | Path | Sequence[Mapping[str, Any]],
     skeleton: Skeleton,
     *,
     image_ids: Iterable[int] | None = None,
@@ -51,21 +49,22 @@ def evaluate_coco(
         FileNotFoundError: no such file.
         ImportError: faster-coco-eval is missing.
     """
-    truth: Any = read_json(annotations) if isinstance(annotations, (str, Path)) else annotations
-    found: Any = read_json(results) if isinstance(results, (str, Path)) else results
+    truth = read_annotations(annotations, "the ground truth")
     _check_ground_truth(truth, skeleton)
-    everybody = _keypoints(truth["annotations"], skeleton, "annotation")
+    everybody = _keypoints(truth.annotations, skeleton, "annotation")
     if not (everybody[..., 2] > 0).any():
-        raise ValueError("no person of the ground truth has a labelled keypoint: it is no keypoint ground truth")
+        raise AnnotationError("no person of the ground truth has a labelled keypoint: it is no keypoint ground truth")
     images = _images(truth, image_ids)
-    _check_results(found, images, truth["categories"])
-    evaluated = [i for i, a in enumerate(truth["annotations"]) if a["image_id"] in images]
-    people, labels = [truth["annotations"][i] for i in evaluated], everybody[evaluated]
+    found = read_results(results, ("image_id", "category_id", "keypoints", "score"))
+    categories = {category.id for category in truth.categories}
+    _check_results(found, images, categories)
+    evaluated = [i for i, a in enumerate(truth.annotations) if a.image_id in images]
+    people, labels = [truth.annotations[i] for i in evaluated], everybody[evaluated]
     points = _keypoints(found, skeleton, "result")
     everything = tuple(range(len(skeleton)))
     # as in xtcocotools the size of a detection is that of its body, which decides what counts as medium or large
     areas = np.ptp(points[:, skeleton.parts.get("body", everything), :2], axis=1).prod(axis=1)
-    index = {"images": [{"id": i} for i in sorted(images)], "categories": [{"id": c["id"]} for c in truth["categories"]]}
+    index = {"images": [{"id": i} for i in sorted(images)], "categories": [{"id": i} for i in categories]}
 
     def figures(indices: tuple[int, ...]) -> dict[str, float]:
         part = points[:, indices]
@@ -79,7 +78,7 @@ def evaluate_coco(
     if {"left_hand", "right_hand"} <= table.keys():
         table["hand"] = {m: _mean(table["left_hand"][m], table["right_hand"][m]) for m in METRICS}
     table["whole" if skeleton.parts else "body"] = figures(everything)
-    crowd = np.array([bool(a.get("iscrowd", 0)) for a in people], dtype=bool)
+    crowd = np.array([bool(a.iscrowd) for a in people], dtype=bool)
     persons = int(((labels[..., 2] > 0).any(axis=1) & ~crowd).sum())
     return Report(table, skeleton.name, len(images), persons, len(found), protocol)
 
@@ -94,13 +93,13 @@ def _run(truth: dict[str, Any], found: dict[str, Any], sigmas: np.ndarray) -> di
     return dict(zip(METRICS, np.asarray(evaluator.stats, dtype=np.float64).tolist(), strict=True))
 
 
-def _truth_rows(people: Sequence[Entry], keypoints: np.ndarray) -> list[dict[str, Any]]:
+def _truth_rows(people: Sequence[Annotation], keypoints: np.ndarray) -> list[dict[str, Any]]:
     # numbered anew: COCO takes an annotation with id 0 for "no match"
     return [
         {
-            **{key: person[key] for key in ("image_id", "category_id", "area", "bbox")},
+            **{key: getattr(person, key) for key in ("image_id", "category_id", "area", "bbox")},
             "id": number,
-            "iscrowd": person.get("iscrowd", 0),
+            "iscrowd": int(person.iscrowd),
             "keypoints": points.ravel(),
             "num_keypoints": int((points[:, 2] > 0).sum()),
         }
@@ -108,8 +107,8 @@ def _truth_rows(people: Sequence[Entry], keypoints: np.ndarray) -> list[dict[str
     ]
 
 
-def _found_row(result: Entry, keypoints: np.ndarray, area: float, number: int) -> dict[str, Any]:
-    row = {key: result[key] for key in ("image_id", "category_id", "score")}
+def _found_row(result: Result, keypoints: np.ndarray, area: float, number: int) -> dict[str, Any]:
+    row = {key: getattr(result, key) for key in ("image_id", "category_id", "score")}
     return {**row, "id": number, "area": float(area), "iscrowd": 0, "keypoints": keypoints.ravel()}
 
 
@@ -118,49 +117,43 @@ def _mean(a: float, b: float) -> float:
     return sum(defined) / len(defined) if defined else UNDEFINED
 
 
-def _images(truth: Mapping[str, Any], image_ids: Iterable[int] | None) -> set[int]:
-    known = {image["id"] for image in truth["images"]}
+def _images(truth: Annotations, image_ids: Iterable[int] | None) -> set[int]:
+    known = {image.id for image in truth.images}
     images = known if image_ids is None else set(image_ids)
     if unknown := images - known:
-        raise ValueError(f"image_ids are not in the ground truth: {_some(unknown)}")
+        raise AnnotationError(f"image_ids are not in the ground truth: {_some(unknown)}")
     return images
 
 
-def _keypoints(entries: Sequence[Entry], skeleton: Skeleton, kind: str) -> np.ndarray:
+def _keypoints(entries: Sequence[Annotation] | Sequence[Result], skeleton: Skeleton, kind: str) -> np.ndarray:
     """(N, K, 3) float64: x, y and visibility or score."""
-    points = [joint_list(entry, skeleton, f"{kind} {entry.get('id', number)}") for number, entry in enumerate(entries)]
+    names = [getattr(entry, "id", number) for number, entry in enumerate(entries)]
+    points = [entry.joints(skeleton, f"{kind} {name}") for name, entry in zip(names, entries, strict=True)]
     return np.array(points).reshape(-1, len(skeleton), 3)
 
 
-def _check_ground_truth(truth: Any, skeleton: Skeleton) -> None:
-    require_coco(truth, "the ground truth", numbered=True)
-    needed = {"image_id", "category_id", "area", "bbox", "keypoints"}
-    images, categories = ({entry["id"] for entry in truth[key]} for key in ("images", "categories"))
-    for number, person in enumerate(truth["annotations"]):
-        name = f"annotation {person.get('id', number)}"
-        if lacking := sorted(needed - set(person)):
-            raise ValueError(f"{name} has no {lacking}: give a keypoint file such as person_keypoints_val2017.json")
-        if person["image_id"] not in images or person["category_id"] not in categories:
-            raise ValueError(
-                f"{name}: image {person['image_id']} or category {person['category_id']} is not listed in the file"
+def _check_ground_truth(truth: Annotations, skeleton: Skeleton) -> None:
+    needed = ("image_id", "category_id", "area", "bbox", "keypoints")
+    images, categories = ({entry.id for entry in entries} for entries in (truth.images, truth.categories))
+    for number, person in enumerate(truth.annotations):
+        name = f"annotation {number if person.id is None else person.id}"
+        if lacking := person.lacks(needed):
+            raise AnnotationError(f"{name} has no {lacking}: give a keypoint file such as person_keypoints_val2017.json")
+        if person.image_id not in images or person.category_id not in categories:
+            raise AnnotationError(
+                f"{name}: image {person.image_id} or category {person.category_id} is not listed in the file"
             )
-        if not is_box(person["bbox"]):
-            raise ValueError(f"{name} has the box {person['bbox']!r:.40}, not left, top, width, height")
-    check_keypoint_names(truth, skeleton, "the ground truth")
+        person.box(name)
+    truth.check_keypoint_names(skeleton)
 
 
-def _check_results(results: Any, images: set[int], categories: Sequence[Entry]) -> None:
-    if not isinstance(results, Sequence):
-        raise ValueError(f"COCO results are a list with one entry per person, got {type(results).__name__}")
-    check_form(results, "results", "COCO results", numbered=True)
-    for number, result in enumerate(results):
-        if lacking := sorted({"image_id", "category_id", "keypoints", "score"} - set(result)):
-            raise ValueError(f"result {number} has no {lacking}")
-    if others := {result["image_id"] for result in results} - images:
-        raise ValueError(f"results of images that are not evaluated: {_some(others)}; another data set or subset?")
-    known = {category["id"] for category in categories}
-    if unknown := {result["category_id"] for result in results} - known:
-        raise ValueError(f"results of categories that do not exist: {_some(unknown)}; the ground truth has {_some(known)}")
+def _check_results(results: Sequence[Result], images: set[int], categories: set[int]) -> None:
+    if others := {result.image_id for result in results} - images:
+        raise AnnotationError(f"results of images that are not evaluated: {_some(others)}; another data set or subset?")
+    if unknown := {result.category_id for result in results} - categories:
+        raise AnnotationError(
+            f"results of categories that do not exist: {_some(unknown)}; the ground truth has {_some(categories)}"
+        )
 
 
 def _some(ids: Iterable[Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import InputError
 from gtpt.evaluate.oks import NMS_THRESHOLD, oks_nms, rescore
 
 
@@ -42,7 +43,7 @@ def official_results(  # the columns of one table
     image_ids, keypoints, raw_scores = np.asarray(image_ids), np.asarray(keypoints), np.asarray(raw_scores)
     lengths = {len(a) for a in (image_ids, keypoints, raw_scores, box_scores, sizes)}
     if len(lengths) > 1:
-        raise ValueError(f"image_ids, keypoints, raw_scores, box_scores and sizes differ in length: {sorted(lengths)}")
+        raise InputError(f"image_ids, keypoints, raw_scores, box_scores and sizes differ in length: {sorted(lengths)}")
     scores = rescore(raw_scores, box_scores)
     areas = np.asarray(sizes, dtype=np.float64).reshape(-1, 2).prod(axis=1)
     order = np.argsort(image_ids, kind="stable")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from gtpt.core.errors import InputError
+
 
 def pck(
     pred: np.ndarray, gt: np.ndarray, visible: np.ndarray, reference: np.ndarray, threshold: float = 0.05
@@ -31,7 +33,7 @@ def pck(
     seen = np.asarray(visible) > 0
     reference = np.asarray(reference, dtype=np.float64)
     if bad := np.flatnonzero(seen.any(axis=1) & ~(reference > 0)).tolist():
-        raise ValueError(f"reference lengths must be positive, not so for persons {bad[:10]}: {reference[bad[:10]]}")
+        raise InputError(f"reference lengths must be positive, not so for persons {bad[:10]}: {reference[bad[:10]]}")
     distance = np.linalg.norm(np.asarray(pred, dtype=np.float64) - gt, axis=-1)
     correct = (distance <= threshold * reference[:, None]) & seen
     counts = seen.sum(axis=0)

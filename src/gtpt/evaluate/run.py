@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gtpt.core import simcc
+from gtpt.core.errors import InputError
 from gtpt.core.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
 from gtpt.core.skeleton import Skeleton
-from gtpt.data.coco import Persons, open_stores, person_category, read_coco, read_detections
+from gtpt.data.annotations import Annotations, read_annotations
+from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
-from gtpt.data.images import read_json
 from gtpt.engines import Engine, open_engine
 from gtpt.engines.base import Crops2SimCC, check_torch_device, torch_network
 from gtpt.evaluate.coco import evaluate_coco
@@ -103,7 +104,7 @@ def test(
     if path.suffix == ".onnx":
         network = open_engine(path, engine, device=device, precision=precision)
     elif engine or precision != "float32":
-        raise ValueError(f"engine and precision are for exported *.onnx files, not {path.name}")
+        raise InputError(f"engine and precision are for exported *.onnx files, not {path.name}")
     else:
         network = _load(path, branch, device)
     return evaluate_network(
@@ -123,7 +124,7 @@ def _load(path: Path, branch: str, device: str) -> GTPT:
     from gtpt.model.official import load_any
 
     if path.suffix == ".ckpt":
-        raise ValueError(f"{path} is for resuming a training; measure best.safetensors or final.safetensors beside it")
+        raise InputError(f"{path} is for resuming a training; measure best.safetensors or final.safetensors beside it")
     return load_any(path, branch).to(device)  # type: ignore[arg-type]
 
 
@@ -161,7 +162,7 @@ def evaluate_network(
         ValueError: a module without a skeleton, or keep rates for an exported file.
     """
     crops2simcc, config, skeleton, label = _subject(network, keep_rates)
-    truth = read_json(annotations)
+    truth = read_annotations(annotations)
     dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
     found = estimate(
         crops2simcc,
@@ -171,7 +172,7 @@ def evaluate_network(
         batch_size=getattr(network, "batch", None) or batch_size,
         progress=progress,
     )
-    category = person_category(truth, str(annotations))
+    category = truth.person_category()
     results = results_of(dataset.persons, found, skeleton.sigmas, config.input_size, category)
     protocol = Protocol(
         network=f"{config.name} {skeleton.name}, {label}",
@@ -188,16 +189,16 @@ def _subject(
     """What is measured as a function, its configuration and skeleton, and a label for the report."""
     if isinstance(network, Engine):
         if keep_rates is not None:
-            raise ValueError("an exported file always prunes, at the rates it has: measure its *.safetensors for others")
+            raise InputError("an exported file always prunes, at the rates it has: measure its *.safetensors for others")
         return network, network.info.config, network.info.skeleton, type(network).__name__
     if network.skeleton is None:
-        raise ValueError("this network has no skeleton; set net.skeleton")
+        raise InputError("this network has no skeleton; set net.skeleton")
     label = f"keep rates {keep_rates or network.config.keep_rates}"
     return torch_network(network, keep_rates), network.config, network.skeleton, label
 
 
 def evaluation_set(
-    annotations: str | Path | Mapping[str, Any],
+    annotations: str | Path | Annotations,
     images: str | Path,
     boxes: str | Path | None,
     skeleton: Skeleton,

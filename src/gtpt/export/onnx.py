@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from gtpt.core import simcc
+from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
 from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
 from gtpt.engines.base import enough_memory, fill, fixed_batch, read_header, torch_network
@@ -103,7 +104,7 @@ def export(
     from gtpt.weights import resolve
 
     if Path(out).suffix != ".onnx":
-        raise ValueError(f"the file to write must be called *.onnx, got {str(out)!r}")
+        raise InputError(f"the file to write must be called *.onnx, got {str(out)!r}")
     path = resolve(weights, format="safetensors", task="pose")
     model = load_any(path)
     assert model.skeleton is not None
@@ -224,26 +225,26 @@ def _check_export(model: GTPT, batch: int | None, opset: int, precision: str) ->
     from gtpt.model.network import GTPT
 
     if not isinstance(model, GTPT):
-        raise ValueError(f"only a gtpt.model.GTPT can be exported, got {type(model).__name__}")
+        raise InputError(f"only a gtpt.model.GTPT can be exported, got {type(model).__name__}")
     if model.skeleton is None:
-        raise ValueError("this network has no skeleton; set model.skeleton before exporting it")
+        raise InputError("this network has no skeleton; set model.skeleton before exporting it")
     if not OPSET <= opset <= LAST_OPSET:
-        raise ValueError(
+        raise InputError(
             f"opset must be {OPSET} (the first with Gelu) to {LAST_OPSET} (the last that all tools know), got {opset}"
         )
     if precision not in get_args(Precision):
-        raise ValueError(f"precision must be one of {list(get_args(Precision))}, got {precision!r}")
+        raise InputError(f"precision must be one of {list(get_args(Precision))}, got {precision!r}")
     if batch is not None and batch < 1:
-        raise ValueError(f"batch must be 1 or more, or None for any, got {batch}")
+        raise InputError(f"batch must be 1 or more, or None for any, got {batch}")
 
 
 def _check_calibration(model: GTPT, batch: int, precision: str, crops: np.ndarray | None) -> None:
     if (precision == "int8") != (crops is not None):
-        raise ValueError(
+        raise InputError(
             "precision='int8' and calibration_crops go together: real crops give the ranges of the activations"
         )
     if crops is not None and len(_check_crops(crops, model.config.input_size)) < batch:
-        raise ValueError(f"{len(crops)} calibration crops do not fill one batch of {batch}: give more")
+        raise InputError(f"{len(crops)} calibration crops do not fill one batch of {batch}: give more")
 
 
 def _normalized(crops: np.ndarray) -> np.ndarray:
@@ -266,7 +267,7 @@ def _exporter(opset: int) -> Iterator[None]:
             yield
     except torch.onnx.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(
+        raise InputError(
             f"PyTorch {torch.__version__} could not export this network in opset {opset}: {reason}; "
             f'take opset {OPSET}, and the newest torch and onnxscript (pip install -U "gtpt[export]")'
         ) from error
@@ -303,7 +304,7 @@ def store_half(graph: onnx.ModelProto) -> None:
         if values.dtype != np.float32 or values.size < LARGE:
             continue
         if np.abs(values).max() > np.finfo(np.float16).max:
-            raise ValueError(f"weight {tensor.name} has values beyond float16; export with precision='float32'")
+            raise WeightsError(f"weight {tensor.name} has values beyond float16; export with precision='float32'")
         stored = values.astype(np.float16)
         if tensor.name in last and (stored != values).any():
             continue
@@ -347,7 +348,7 @@ def verify_onnx(path: str | Path, model: GTPT, crops: np.ndarray, bound_px: floa
         max_logit=max(float(np.abs(a - b).max()) for a, b in list(zip(got, expected, strict=True))[decoded:]),
     )
     if not result.mean_px <= bound_px:
-        raise ValueError(f"{path} differs from its network: {result}; allowed is a mean of {bound_px} px")
+        raise WeightsError(f"{path} differs from its network: {result}; allowed is a mean of {bound_px} px")
     return result
 
 
@@ -373,14 +374,14 @@ class _OnnxFile:
         except MemoryError:
             raise
         except Exception as error:  # onnxruntime's errors have no common base class
-            raise ValueError(f"onnxruntime cannot run {self.path}: {error}; export it with other settings") from error
+            raise WeightsError(f"onnxruntime cannot run {self.path}: {error}; export it with other settings") from error
 
 
 def _check_crops(crops: np.ndarray, input_size: tuple[int, int]) -> np.ndarray:
     width, height = input_size
     crops = np.asarray(crops)
     if crops.ndim != 4 or crops.shape[1:] != (height, width, 3) or crops.dtype != np.uint8:
-        raise ValueError(f"crops must be (N, {height}, {width}, 3) uint8, got {crops.shape} {crops.dtype}")
+        raise InputError(f"crops must be (N, {height}, {width}, 3) uint8, got {crops.shape} {crops.dtype}")
     if not len(crops):
-        raise ValueError("no crops: give at least one")
+        raise InputError("no crops: give at least one")
     return crops

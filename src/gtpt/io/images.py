@@ -3,11 +3,63 @@
 from __future__ import annotations
 
 import io
-from contextlib import suppress
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
+
+from gtpt.core.errors import SourceError
+from gtpt.core.geometry import ORIENTATIONS, turn_back, turn_upright
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+logger = logging.getLogger(__name__)
+
+PIXELS_VARIABLE = "GTPT_MAX_PIXELS"
+DEFAULT_MAX_PIXELS = 1 << 28  # 268 megapixels, 0.8 GB as RGB: above what any phone or camera makes
+CEILING = (2**31 - 1) // 3  # OpenCV addresses the bytes of a picture with 31 bits, and crashes beyond
+DEPTHS = (8, 10, 12, 14, 16)  # bits that cameras and scanners put into 16
+EXIF_ORIENTATION = 0x0112
+HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
+AVIF_BRANDS = frozenset((b"avif", b"avis"))
+JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8\xff", 0xDA, b"\xff\xd9"
+CUT_OFF = "cut off, damaged or not an image; JPEG, PNG, WebP and TIFF work"
+
+_pillow_settings = threading.Lock()
+_warned: set[str] = set()
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImage:
+    """What a file of a photo holds.
+
+    Attributes:
+        pixels: (H, W, 3) uint8, RGB, as stored.
+        orientation: EXIF's number, 1 (as stored) to 8: how the pixels are meant to be seen.
+        pictures: how many the file holds: more than one in an animation or a stack, of which `pixels` is the first.
+    """
+
+    pixels: np.ndarray
+    orientation: int = 1
+    pictures: int = 1
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width, height as stored."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    @property
+    def upright(self) -> np.ndarray:
+        """(H, W, 3) as meant to be seen."""
+        return turn_upright(self.pixels, self.orientation)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -18,62 +70,249 @@ def read_image(path: str | Path) -> np.ndarray:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: "cannot read image ...": empty, cut off, too large or not an image.
+        SourceError: "cannot read image ...": empty, cut off, too large or not an image; a folder, pipe or device.
     """
+    return decode_image(read_file(path), str(path))
+
+
+def read_file(path: str | Path) -> bytes:
+    """The content of a file of a photo; a pipe or device, which may never end, is a SourceError."""
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"cannot read image {path}: it is a folder")
-    try:
-        data = path.read_bytes()  # cv2.imread fails on non-ASCII paths on Windows
-    except FileNotFoundError:
-        raise FileNotFoundError(f"no such image: {path}") from None
-    return decode_image(data, str(path))
+        raise SourceError(f"cannot read image {path}: it is a folder")
+    if not path.exists():
+        raise FileNotFoundError(f"no such image: {path}")
+    if not path.is_file():
+        raise SourceError(f"cannot read image {path}: it is a pipe or device; save the picture to a file first")
+    return path.read_bytes()  # cv2.imread fails on non-ASCII paths on Windows
 
 
 def decode_image(data: bytes, name: str = "from bytes", *, ignore_orientation: bool = False) -> np.ndarray:
     """Decode the content of an image file.
 
-    Grey, palette, CMYK and 16-bit images are converted, transparency is dropped, EXIF rotation is applied (OpenCV does
-    not apply the rotation of AVIF). A file that was cut off is an error, though OpenCV before 4.11 fills the missing
-    part of a JPEG with grey. OpenCV decodes; Pillow, where installed, gets what it does not know.
+    Grey, palette, CMYK and 16-bit images are converted, transparency is dropped, the orientation of EXIF, AVIF and HEIC is
+    applied. A 16-bit file whose brightest value fits into 8, 10, 12 or 14 bits is taken to have so many, as cameras and
+    scanners write them, with a warning. A JPEG that lacks nothing but its end marker is read; one that was cut off in its
+    pixels is an error.
 
     Args:
         data: the bytes of the file.
         name: what the error message calls it.
-        ignore_orientation: leave pixels as stored; COCO's annotations mean those.
+        ignore_orientation: leave pixels as stored.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        ValueError: empty, cut off, too large (OpenCV's limit of 2**30 pixels) or not an image.
+        SourceError: empty, cut off, not an image, HEIC without the `heif` extra, or too large: more than 268 megapixels, a
+            limit that the environment variable GTPT_MAX_PIXELS moves.
     """
+    stored = decode_stored(data, name)
+    return stored.pixels if ignore_orientation else stored.upright
+
+
+def decode_stored(data: bytes, name: str = "from bytes") -> StoredImage:
+    """As `decode_image`, but the pixels as stored, and how they are meant to be seen."""
     if not data:
-        raise ValueError(f"cannot read image {name}: it is empty")
-    flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if ignore_orientation else 0)
-    try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (cv2.error, MemoryError) as error:
-        too_large = isinstance(error, MemoryError) or "PIXELS" in str(error) or "Insufficient memory" in str(error)
-        reason = "it is too large to decode" if too_large else f"OpenCV says {str(error).strip()}"
-        raise ValueError(f"cannot read image {name}: {reason}") from error
-    if image is not None:
-        return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    image = _decode_with_pillow(data, upright=not ignore_orientation)
+        raise SourceError(f"cannot read image {name}: it is empty")
+    with open_header(data, name) as header:
+        orientation, pictures = _orientation(header, data), count_pictures(header)
+        if header is not None and header.format in ("AVIF", "HEIF"):  # OpenCV knows nothing of how these are turned
+            pixels = _by_pillow(header)
+        else:
+            pixels = _by_opencv(_whole_jpeg(data, name), name)
+            if pixels is None and header is not None:
+                pixels = _by_pillow(header)
+            elif header is not None and header.format == "TIFF":  # OpenCV turns it, asked or not
+                pixels = turn_back(pixels, orientation) if pixels is not None else None
+    if pixels is None:
+        raise SourceError(f"cannot read image {name}: {CUT_OFF}")
+    return StoredImage(pixels, orientation, pictures)
+
+
+@contextmanager
+def open_header(data: bytes, name: str) -> Iterator[Image | None]:
+    """What Pillow knows of a picture before its pixels are decoded; None for what it does not know.
+
+    Raises:
+        SourceError: more pixels than allowed, or HEIC without the `heif` extra.
+    """
+    image = _open_heif(data, name) if is_heif(data) else _open_lazily(data)
     if image is None:
-        raise ValueError(f"cannot read image {name}: cut off, damaged or not an image; JPEG, PNG, WebP and TIFF work")
+        yield None
+        return
+    with image:
+        check_pixels(image.size, name)
+        yield image
+
+
+def check_pixels(size: tuple[int, int], name: str) -> None:
+    """SourceError for a picture that is larger than allowed, before memory is taken for it."""
+    limit = max_pixels()
+    if size[0] * size[1] > limit:
+        remedy = f": {PIXELS_VARIABLE} in the environment moves it" if size[0] * size[1] <= CEILING else ""
+        raise SourceError(
+            f"cannot read image {name}: {size[0]}x{size[1]} pixels are too large, the limit is {limit:,} pixels{remedy}"
+        )
+
+
+def max_pixels() -> int:
+    """The largest picture that is decoded: GTPT_MAX_PIXELS, or 268 megapixels; at most 715, which OpenCV can bear."""
+    text = os.environ.get(PIXELS_VARIABLE, "")
+    if not text:
+        return DEFAULT_MAX_PIXELS
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text)):
+        raise SourceError(f"{PIXELS_VARIABLE} must be a number of pixels, at most {CEILING}, got {text[:40]!r}")
+    return min(int(text), CEILING)
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether this is HEIC or another HEIF that Pillow needs pillow-heif for, whatever the file is called."""
+    if data[4:8] != b"ftyp":
+        return False
+    size = min(int.from_bytes(data[:4], "big"), 256)
+    brands = {data[8:12], *(data[i : i + 4] for i in range(16, size, 4))}
+    return bool(brands & HEIF_BRANDS) and not brands & AVIF_BRANDS
+
+
+def count_pictures(header: Image | None) -> int:
+    """How many pictures of the same kind a file holds, an animation or a stack; not previews, thumbnails, depth maps."""
+    if header is None or header.format in ("MPO", "HEIF", "ICO", "ICNS", "PSD"):
+        return 1
+    try:
+        return int(getattr(header, "n_frames", 1))
+    except Exception:  # a decoder's complaint about damaged data; the first picture may be sound
+        return 1
+
+
+def _open_lazily(data: bytes) -> Image | None:
+    from PIL import Image
+
+    # Pillow's own limit is lower and cannot be given for one call; ours is checked right afterwards
+    with _pillow_settings:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(data))
+        except Exception:  # any kind, for damaged data: SyntaxError, struct.error, RuntimeError, ...
+            return None
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open_heif(data: bytes, name: str) -> Image | None:
+    try:
+        import pillow_heif
+    except ImportError:
+        raise SourceError(
+            f'cannot read image {name}: it is HEIC/HEIF, which needs pillow-heif: pip install "gtpt[heif]"'
+        ) from None
+    try:
+        content = pillow_heif.open_heif(data)
+        check_pixels(content.size, name)
+        image = content.to_pillow()
+    except SourceError:
+        raise
+    except Exception as error:
+        raise SourceError(f"cannot read image {name}: {CUT_OFF} (HEIC/HEIF: {error})") from error
+    image.format = "HEIF"
     return image
 
 
-def _decode_with_pillow(data: bytes, *, upright: bool) -> np.ndarray | None:
+def _orientation(header: Image | None, data: bytes) -> int:
+    """EXIF's number; 1 where there is none or none that exists. HEIC comes upright from its decoder."""
+    if header is None or header.format == "HEIF":
+        return 1
+    from PIL import Image
+
     try:
-        from PIL import Image, ImageOps
-    except ImportError:
+        if header.format == "TIFF":
+            number = header.tag_v2.get(EXIF_ORIENTATION, 1)  # type: ignore[attr-defined]
+        else:
+            if header.format == "PNG" and "exif" not in header.info and b"eXIf" in data:
+                header.load()  # it may come after the pixels
+            exif = Image.Exif()
+            exif.load(header.info.get("exif") or b"")
+            number = exif.get(EXIF_ORIENTATION, 1)
+    except Exception:  # damaged EXIF
+        return 1
+    return number if number in ORIENTATIONS else 1
+
+
+def _by_opencv(data: bytes, name: str) -> np.ndarray | None:
+    """RGB as stored (of TIFF upright), or None."""
+    image = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH, name)
+    if image is not None and image.dtype == np.uint16 and depth_of(image) < 16:
+        image = to_8_bit(image, name)
+    elif image is not None and image.dtype != np.uint8:
+        image = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, name)
+    if image is None:
         return None
-    with suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        with Image.open(io.BytesIO(data)) as image:
-            return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+    check_pixels((image.shape[1], image.shape[0]), name)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _imdecode(data: bytes, flags: int, name: str) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (cv2.error, MemoryError, RuntimeError, SystemError) as error:
+        too_large = isinstance(error, MemoryError) or "PIXELS" in str(error) or "Insufficient memory" in str(error)
+        reason = "it is too large to decode" if too_large else f"OpenCV says {str(error).strip()}"
+        raise SourceError(f"cannot read image {name}: {reason}") from error
+
+
+def _by_pillow(header: Image) -> np.ndarray | None:
+    try:
+        return np.array(header.convert("RGB"))
+    except Exception:  # of any kind, for damaged data
+        return None
+
+
+def _whole_jpeg(data: bytes, name: str) -> bytes:
+    """A JPEG with its end marker, since OpenCV from 4.11 on refuses one without; other data as they are.
+
+    Whether the pixels are complete is seen by what would come next: it must change nothing. Older versions fill what is
+    missing with grey.
+    """
+    if not data.startswith(JPEG_START):
+        return data
+    scan = _first_scan(data)
+    if scan is None or data.find(JPEG_END, scan) >= 0:
+        return data
+    data = data.removesuffix(b"\xff")  # half a marker
+    noise = bytes((73 * i + 157) % 254 + 1 for i in range(100))
+    noise += b"".join(bytes((0xFF, restart)) + noise for restart in range(0xD0, 0xD8))  # the scan may break off between two
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    with_end, with_noise = (_imdecode(data + more + JPEG_END, flags, name) for more in (b"", noise))
+    if with_end is None or with_noise is None or not np.array_equal(with_end, with_noise):
+        raise SourceError(f"cannot read image {name}: {CUT_OFF}")
+    return data + JPEG_END
+
+
+def _first_scan(data: bytes) -> int | None:
+    """Where the first scan of a JPEG begins, behind thumbnails that have an end marker of their own."""
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == JPEG_SCAN:
+            return position
+        position += 1 if marker == 0xFF else 2 + int.from_bytes(data[position + 2 : position + 4], "big")
     return None
+
+
+def depth_of(values: np.ndarray) -> int:
+    """How many bits 16-bit values use, of those that are usual: the brightest one tells."""
+    highest = int(values.max(initial=0))
+    return next(depth for depth in DEPTHS if highest < 1 << depth)
+
+
+def to_8_bit(values: np.ndarray, name: str, depth: int | None = None) -> np.ndarray:
+    """uint8 of uint16 values that use `depth` bits, by default those that the brightest one needs, with a warning."""
+    depth = depth_of(values) if depth is None else depth
+    if depth < 16 and values.any():
+        level = logging.INFO if str(depth) in _warned else logging.WARNING
+        _warned.add(str(depth))
+        logger.log(level, "%s: 16-bit values of at most %d are taken for %d bits", name, values.max(), depth)
+    return (values >> (depth - 8)).astype(np.uint8)
 
 
 def as_rgb(image: np.ndarray, name: str = "an image") -> np.ndarray:
@@ -81,27 +320,45 @@ def as_rgb(image: np.ndarray, name: str = "an image") -> np.ndarray:
 
     Args:
         image: (H, W, 3) RGB; (H, W) or (H, W, 1) grey; (H, W, 4) RGBA, whose transparency is dropped; uint8, or uint16
-            over its full range. The colour order cannot be checked: OpenCV's BGR needs `image[..., ::-1]`.
+            over its full range (one whose brightest value fits into 8, 10, 12 or 14 bits is taken to have so many). The
+            colour order cannot be checked: OpenCV's BGR needs `image[..., ::-1]`.
         name: what the error message calls it.
 
     Returns:
         (H, W, 3) uint8, contiguous; without a copy where it is that already.
 
     Raises:
-        ValueError: another shape or dtype, or no pixels; says what to do.
+        SourceError: another shape or dtype, or no pixels; says what to do.
     """
     array = np.asarray(image)
     if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
+        array = to_8_bit(array, name)
     if array.dtype != np.uint8:
         hint = "; multiply an image in 0..1 by 255 and convert it" if array.dtype.kind == "f" else ""
-        raise ValueError(f"{name} must be uint8 in 0..255 (or uint16), got dtype {array.dtype}{hint}")
+        raise SourceError(f"{name} must be uint8 in 0..255 (or uint16), got dtype {array.dtype}{hint}")
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         hint = "; transpose (1, 2, 0) brings the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
-        raise ValueError(f"{name} must have shape (H, W, 3), (H, W, 4) or (H, W), got {np.shape(image)}{hint}")
+        raise SourceError(f"{name} must have shape (H, W, 3), (H, W, 4) or (H, W), got {np.shape(image)}{hint}")
     if array.size == 0:
-        raise ValueError(f"{name} must have pixels, got shape {np.shape(image)}")
+        raise SourceError(f"{name} must have pixels, got shape {np.shape(image)}")
+    if array.shape[0] * array.shape[1] > CEILING:
+        raise SourceError(f"{name} must have at most {CEILING:,} pixels, got shape {np.shape(image)}: give a part of it")
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
     return np.ascontiguousarray(array)
+
+
+def page_to_rgb(page: Any, name: str, depth: int = 8) -> tuple[np.ndarray, int]:
+    """One picture of an animation or stack, opened by Pillow, as RGB uint8; also the bits that its 16-bit values use.
+
+    Args:
+        page: a `PIL.Image.Image` at that picture.
+        name: for the warning.
+        depth: that of the pictures before, which hold for darker ones too: a stack must not flicker.
+    """
+    if not page.mode.startswith("I;16"):
+        return np.array(page.convert("RGB")), depth
+    values = np.asarray(page).astype(np.uint16)
+    depth = max(depth, depth_of(values))
+    return np.repeat(to_8_bit(values, name, depth)[..., None], 3, axis=2), depth

@@ -18,9 +18,11 @@ from typing import Any
 import cv2
 import numpy as np
 
+from gtpt.core.errors import InputError, OutputError
 from gtpt.core.extras import require
 from gtpt.io.formats.file import naming_errors
-from gtpt.io.sources.video import video_origin
+from gtpt.io.sources.base import SQUARE
+from gtpt.io.sources.video import local_address, video_origin
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class VideoWriter:
         fps: about how many frames per second will come; their times count, this only tunes the encoder.
         audio_from: video whose sound is copied unchanged, for the span of time that the frames cover. A video without sound
             or with sound that the target cannot hold gives a silent video.
+        pixel_aspect: width of a pixel by its height, as players shall show it; keypoints and frames stay as they are.
 
     Raises:
         ValueError: another suffix, a size or fps that is not positive.
@@ -49,12 +52,20 @@ class VideoWriter:
         ImportError: without the `video` extra.
     """
 
-    def __init__(self, path: str | Path, size: tuple[int, int], fps: float, audio_from: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        size: tuple[int, int],
+        fps: float,
+        audio_from: str | Path | None = None,
+        *,
+        pixel_aspect: Fraction = SQUARE,
+    ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in (".mp4", ".m4v", ".mov", ".mkv"):
-            raise ValueError(f"a video must be named .mp4, .m4v, .mov or .mkv, got {self.path.name!r}")
+            raise InputError(f"a video must be named .mp4, .m4v, .mov or .mkv, got {self.path.name!r}")
         if min(size) < 1 or not 0 < fps < math.inf:
-            raise ValueError(f"size and fps of a video must be positive, got {size} and {fps}")
+            raise InputError(f"size and fps of a video must be positive, got {size} and {fps}")
         if not self.path.parent.is_dir():
             raise FileNotFoundError(f"no folder {self.path.parent} to write {self.path.name} to")
         av = require("av", "video")
@@ -66,10 +77,12 @@ class VideoWriter:
             self._audio = _Audio(audio_from) if audio_from is not None else None
             if self._audio:
                 undo.callback(self._audio.close)
-            self._container = av.open(str(self._part), "w", options={"movflags": "+faststart"})
+            with self._explained():
+                self._container = av.open(local_address(self._part), "w", options={"movflags": "+faststart"})
             undo.callback(self._part.unlink, missing_ok=True)
             undo.callback(self._container.close)
             self._stream = _add_video(self._container, size, fps)
+            self._stream.sample_aspect_ratio = pixel_aspect
             if self._audio:
                 self._audio.attach(self._container)
             undo.pop_all()
@@ -87,11 +100,11 @@ class VideoWriter:
         """
         width, height = self.size
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(f"frames must be uint8 of shape {(height, width, 3)}, got {image.dtype} {image.shape}")
+            raise InputError(f"frames must be uint8 of shape {(height, width, 3)}, got {image.dtype} {image.shape}")
         began = Fraction(time) if self._began is None else self._began
         pts = round((Fraction(time) - began) / TIME_BASE)
         if pts <= self._last:
-            raise ValueError(f"frame times must increase, got {time} s after {float(began + self._last * TIME_BASE)} s")
+            raise InputError(f"frame times must increase, got {time} s after {float(began + self._last * TIME_BASE)} s")
         if width % 2 or height % 2:
             image = cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
         with self._explained():
@@ -113,7 +126,7 @@ class VideoWriter:
                 yield
         except require("av", "video").error.FFmpegError as error:
             width, height = self.size
-            raise ValueError(f"cannot write a video of {width}x{height} to {self.path}: {error.strerror}") from error
+            raise OutputError(f"cannot write a video of {width}x{height} to {self.path}: {error.strerror}") from error
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -136,7 +149,8 @@ class VideoWriter:
                 if self._began is not None:
                     container.mux(self._stream.encode(None))
             if self._began is not None:
-                os.replace(self._part, self.path)
+                with naming_errors(self.path):
+                    os.replace(self._part, self.path)
 
 
 def _add_video(container: Any, size: tuple[int, int], fps: float) -> Any:
@@ -162,7 +176,7 @@ class _Audio:
         av = require("av", "video")
         if not Path(path).is_file():
             raise FileNotFoundError(f"no video {path} to take the sound from")
-        self._source = av.open(str(path))
+        self._source = av.open(local_address(path))
         self._origin = video_origin(self._source)
         self._packets: Iterator[Any] = iter(())
         self._waiting: Any = None

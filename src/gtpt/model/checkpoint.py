@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gtpt.core.errors import WeightsError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.model.config import decode_header, make_config, parse_header
 from gtpt.model.network import GTPT
@@ -42,7 +43,7 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
     from safetensors.torch import save_file
 
     if model.skeleton is None:
-        raise ValueError("this network has no skeleton; set model.skeleton before saving it")
+        raise WeightsError("this network has no skeleton; set model.skeleton before saving it")
     header = {"config": model.config.to_dict(), "skeleton": model.skeleton.to_dict(), **(extra or {})}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     replace_atomically(Path(path), lambda tmp: save_file(tensors, tmp, metadata={HEADER: json.dumps(header)}))
@@ -62,7 +63,7 @@ def load(path: str | Path) -> GTPT:
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"{path} does not fit its own header: {error}") from error
+        raise WeightsError(f"{path} does not fit its own header: {error}") from error
     return model.eval()
 
 
@@ -77,12 +78,12 @@ def read_header(path: str | Path) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(
+        raise WeightsError(
             f"{path} is not a complete safetensors file ({error}). Authors' *.pth files are read by "
             f"gtpt.model.load_official, or turned into one of ours by `gtpt convert`."
         ) from error
     if HEADER not in metadata:
-        raise ValueError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
+        raise WeightsError(f"{path} was not written by gtpt: its header has no {HEADER!r} entry")
     return decode_header(metadata[HEADER], str(path))
 
 

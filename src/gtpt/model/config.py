@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
+from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.skeleton import KeypointGroup, Skeleton, load_skeleton
 
 BODY_KEEP_RATES = (1.0, 0.7, 0.3, 0.1)
@@ -62,27 +63,27 @@ class GTPTConfig:
 
     def __post_init__(self) -> None:
         if self.stem not in ("plain", "pyramid"):
-            raise ValueError(f"stem must be 'plain' or 'pyramid', got {self.stem!r}")
+            raise InputError(f"stem must be 'plain' or 'pyramid', got {self.stem!r}")
         widths = ("stem_channels", "dim", "heads", "mlp_ratio")
         for what, value in (*((name, getattr(self, name)) for name in widths), *(("patch", side) for side in self.patch)):
             if value < 1:
-                raise ValueError(f"{what} must be at least 1, got {getattr(self, what)}")
+                raise InputError(f"{what} must be at least 1, got {getattr(self, what)}")
         if self.dim % self.heads or self.dim % 4:
-            raise ValueError(f"dim={self.dim} must be a multiple of heads={self.heads}, and of 4 for sines and cosines")
+            raise InputError(f"dim={self.dim} must be a multiple of heads={self.heads}, and of 4 for sines and cosines")
         for what, depth, least in (("coarse_layers", self.coarse_layers, 4), ("group_layers", self.group_layers, 2)):
             if depth < least or depth % 2:
-                raise ValueError(
+                raise InputError(
                     f"{what}={depth} must be even and at least {least}: the keep rate changes in the middle, where the "
                     f"keypoint tokens join too, and what they attend to in a later coarse layer is what the groups prune by"
                 )
         if self.simcc_split <= 0:
-            raise ValueError(f"simcc_split must be positive, got {self.simcc_split}")
+            raise InputError(f"simcc_split must be positive, got {self.simcc_split}")
         width, height = self.input_size
         rows, columns = self.patch
         stride = 16 if self.stem == "pyramid" else 4
         step = math.lcm(stride, 4 * columns), math.lcm(stride, 4 * rows)
         if width % step[0] or height % step[1] or min(width, height) <= 0:
-            raise ValueError(f"input size {width}x{height} (width x height) must be multiples of {step[0]} and {step[1]}")
+            raise InputError(f"input size {width}x{height} (width x height) must be multiples of {step[0]} and {step[1]}")
         self.check_keep_rates(self.keep_rates)
 
     @property
@@ -114,15 +115,15 @@ class GTPTConfig:
     def check_keep_rates(self, keep_rates: tuple[float, ...]) -> None:
         """Raise ValueError unless these are four falling rates in (0, 1] that leave each group a visual token."""
         if len(keep_rates) != 4 or not all(0 < r <= 1 for r in keep_rates):
-            raise ValueError(f"keep_rates must be four numbers in (0, 1], got {keep_rates}")
+            raise InputError(f"keep_rates must be four numbers in (0, 1], got {keep_rates}")
         if any(a < b for a, b in pairwise(keep_rates)):
-            raise ValueError(f"keep_rates must not rise, pruned patches do not come back: {keep_rates}")
+            raise InputError(f"keep_rates must not rise, pruned patches do not come back: {keep_rates}")
         fine = max(len(g.fine) for g in self.groups)
         for stage, count in enumerate(self.keep_counts(keep_rates)):
             needed = fine + 1 if stage >= 2 else 1
             if count < needed:
                 least = math.ceil(1000 * needed / self.num_patches) / 1000
-                raise ValueError(
+                raise InputError(
                     f"keep_rates[{stage}]={keep_rates[stage]} keeps {count} of {self.num_patches} patches, but a group has "
                     f"{fine} fine keypoints and needs at least {needed}: use a rate of {least:g} or more"
                 )
@@ -153,12 +154,12 @@ def make_config(name: str, skeleton: str | Skeleton = "coco17", **changes: Any) 
         ValueError: unknown name or field.
     """
     if name not in SIZES:
-        raise ValueError(f"no GTPT size {name!r}: choose one of {list(SIZES)}")
+        raise InputError(f"no GTPT size {name!r}: choose one of {list(SIZES)}")
     groups = load_skeleton(skeleton).groups
     keep_rates = WHOLEBODY_KEEP_RATES if any(g.parts for g in groups) else BODY_KEEP_RATES
     unknown = set(changes) - set(GTPTConfig.__dataclass_fields__)
     if unknown:
-        raise ValueError(f"unknown GTPTConfig fields {sorted(unknown)}; known: {list(GTPTConfig.__dataclass_fields__)}")
+        raise InputError(f"unknown GTPTConfig fields {sorted(unknown)}; known: {list(GTPTConfig.__dataclass_fields__)}")
     return GTPTConfig(**{"name": name, "groups": groups, "keep_rates": keep_rates, **SIZES[name], **changes})
 
 
@@ -167,9 +168,9 @@ def decode_header(text: str, source: str) -> dict[str, Any]:
     try:
         header = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{source} was not written by gtpt: its header is not JSON: {error}") from error
+        raise WeightsError(f"{source} was not written by gtpt: its header is not JSON: {error}") from error
     if not isinstance(header, dict):
-        raise ValueError(f"{source} was not written by gtpt: its header is a {type(header).__name__}, not a mapping")
+        raise WeightsError(f"{source} was not written by gtpt: its header is a {type(header).__name__}, not a mapping")
     return header
 
 
@@ -179,7 +180,7 @@ def parse_header(header: Mapping[str, Any], source: str) -> tuple[GTPTConfig, Sk
         config, skeleton = GTPTConfig.from_dict(header["config"]), header["skeleton"]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"{source} has a header of another version of gtpt: {what}; update gtpt") from error
+        raise WeightsError(f"{source} has a header of another version of gtpt: {what}; update gtpt") from error
     return config, Skeleton.from_dict(skeleton, source)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gtpt.core.errors import WeightsError
 from gtpt.core.skeleton import load_skeleton
 from gtpt.model.checkpoint import extra_metadata, load, replace_atomically, save
 from gtpt.model.config import SIZES, GTPTConfig, make_config
@@ -76,7 +77,7 @@ def load_official(path: str | Path, branch: Branch = "ema") -> GTPT:
             with the variant that comes nearest.
     """
     if branch not in PREFIX:
-        raise ValueError(f"branch must be 'ema' or 'live', got {branch!r}")
+        raise WeightsError(f"branch must be 'ema' or 'live', got {branch!r}")
     return from_official_state(read_official(path), branch, str(path))
 
 
@@ -86,7 +87,7 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{path} holds no state dict: expected names with tensors, flat or under 'state_dict'")
+        raise WeightsError(f"{path} holds no state dict: expected names with tensors, flat or under 'state_dict'")
     return {str(key).removeprefix("module."): value for key, value in content.items()}
 
 
@@ -99,12 +100,12 @@ def read_pickle(path: str | Path) -> Any:
         with torch.serialization.safe_globals(_numpy_scalars()):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(
+        raise WeightsError(
             f"{path} holds more than tensors and plain values and was not loaded, since that could run code of a stranger; "
             f"re-save its state dict alone with a PyTorch you trust. ({str(error).splitlines()[0]})"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{path} is not a complete PyTorch checkpoint: {error}. Download or copy it again.") from error
+        raise WeightsError(f"{path} is not a complete PyTorch checkpoint: {error}. Download or copy it again.") from error
 
 
 def _numpy_scalars() -> list[Any]:
@@ -133,7 +134,7 @@ def from_official_state(state: Mapping[str, Tensor], branch: Branch = "ema", sou
     _, variant, model, problems = best
     if problems:
         shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
-        raise ValueError(f"{source} is no official GTPT checkpoint; nearest variant {variant}, but:\n  {shown}")
+        raise WeightsError(f"{source} is no official GTPT checkpoint; nearest variant {variant}, but:\n  {shown}")
     ours = {key: theirs[official_key(key, branch)] for key in model.state_dict()}
     model = GTPT(model.config, model.skeleton)
     model.load_state_dict(ours)
@@ -177,11 +178,11 @@ def to_official_state(live: GTPT, ema: GTPT | None = None) -> dict[str, Tensor]:
     """
     if live.skeleton is None or live.skeleton.name not in SKELETONS:
         name = live.skeleton.name if live.skeleton else None
-        raise ValueError(f"the official code knows the skeletons {SKELETONS}, not {name!r}: keep it as *.safetensors")
+        raise WeightsError(f"the official code knows the skeletons {SKELETONS}, not {name!r}: keep it as *.safetensors")
     theirs = make_config(live.config.name, live.skeleton, input_size=live.config.input_size)
     if changed := [f for f, value in vars(theirs).items() if getattr(live.config, f) != value]:
         shown = ", ".join(f"{f}={getattr(live.config, f)!r} (official {getattr(theirs, f)!r})" for f in changed)
-        raise ValueError(f"the official code has no {live.config.name} with {shown}: keep it as *.safetensors")
+        raise WeightsError(f"the official code has no {live.config.name} with {shown}: keep it as *.safetensors")
     patches = live.config.num_patches
     mask = torch.zeros(1, live.config.heads, 3, patches + 6, patches + 18, dtype=torch.bool)
     mask[:, :, 0, 0, :] = True  # the padding slot's query
@@ -224,7 +225,7 @@ def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> G
     """
     source, target = resolve(source, format="safetensors", task="pose"), Path(target)
     if {source.suffix, target.suffix} - {".safetensors", *OFFICIAL_SUFFIXES}:
-        raise ValueError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
+        raise WeightsError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
     model = load_any(source, branch)
     if target.suffix == ".safetensors":
         save(model, target, facts_of(source))

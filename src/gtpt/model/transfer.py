@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from gtpt.core.errors import WeightsError
 from gtpt.model.network import GTPT
 from gtpt.model.official import load_any
 
@@ -43,7 +44,7 @@ def start_from(model: GTPT, checkpoint: str | Path) -> Transfer:
     """
     source = load_any(checkpoint)
     if source.config.dim != model.config.dim:
-        raise ValueError(f"{checkpoint} is a {source.config.name}, which a {model.config.name} cannot start from")
+        raise WeightsError(f"{checkpoint} is a {source.config.name}, which a {model.config.name} cannot start from")
     state, theirs = model.state_dict(), source.state_dict()
     names, their_names = _token_names(model), _token_names(source)
     taken, fresh = [], []

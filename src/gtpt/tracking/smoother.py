@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gtpt.core.errors import InputError
 from gtpt.core.poses import NO_ID, Poses
 
 SPEED_CUTOFF = 1.0  # Hz, of the low-pass that estimates speeds; the paper's value
@@ -32,9 +33,9 @@ class Smoother:
 
     def __init__(self, *, min_cutoff: float = 0.5, beta: float = 12.0, memory_s: float = 0.5) -> None:
         if not min_cutoff > 0 or not beta >= 0:
-            raise ValueError(f"min_cutoff must be positive and beta not negative, got {min_cutoff} and {beta}")
+            raise InputError(f"min_cutoff must be positive and beta not negative, got {min_cutoff} and {beta}")
         if not memory_s > 0:
-            raise ValueError(f"memory_s must be positive seconds, got {memory_s}")
+            raise InputError(f"memory_s must be positive seconds, got {memory_s}")
         self.min_cutoff = min_cutoff
         self.beta = beta
         self.memory_s = memory_s
@@ -55,11 +56,11 @@ class Smoother:
             ValueError: people without ids or with the same one, or a time that does not increase.
         """
         if (poses.ids == NO_ID).any() or len(np.unique(poses.ids)) < len(poses):
-            raise ValueError(f"smoothing needs a different id for everyone (see gtpt.Tracker), got {poses.ids.tolist()}")
+            raise InputError(f"smoothing needs a different id for everyone (see gtpt.Tracker), got {poses.ids.tolist()}")
         if not time > self._time:
-            raise ValueError(f"time must increase from frame to frame, got {time} s after {self._time} s")
+            raise InputError(f"time must increase from frame to frame, got {time} s after {self._time} s")
         if len(self._ids) and self._state.shape[1] != len(poses.skeleton):
-            raise ValueError(
+            raise InputError(
                 f"a smoother is for one skeleton: had {self._state.shape[1]} joints, got {len(poses.skeleton)}"
             )
         self._time = time

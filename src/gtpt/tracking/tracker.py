@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gtpt.core.errors import InputError
 from gtpt.core.extras import require
 from gtpt.core.poses import NO_ID, Poses
 from gtpt.core.skeleton import Skeleton
@@ -60,7 +61,7 @@ class Tracker:
 
     def __init__(self, skeleton: Skeleton, *, memory_s: float = 1.0) -> None:
         if not memory_s > 0:
-            raise ValueError(f"memory_s must be positive seconds, got {memory_s}")
+            raise InputError(f"memory_s must be positive seconds, got {memory_s}")
         self._assign = require("scipy.optimize", "video").linear_sum_assignment
         self.skeleton = skeleton
         self.memory_s = memory_s
@@ -82,9 +83,9 @@ class Tracker:
             ValueError: another skeleton, or a time that does not increase.
         """
         if poses.skeleton is not self.skeleton and poses.skeleton != self.skeleton:  # comparing all of it is slow
-            raise ValueError(f"the tracker follows {self.skeleton.name}, got poses of {poses.skeleton.name}")
+            raise InputError(f"the tracker follows {self.skeleton.name}, got poses of {poses.skeleton.name}")
         if not time > self._time:
-            raise ValueError(f"time must increase from frame to frame, got {time} s after {self._time} s")
+            raise InputError(f"time must increase from frame to frame, got {time} s after {self._time} s")
         self._time = time
         tracks = self._tracks.pick(time - self._tracks.seen < self.memory_s)
         # In a fixed order ties are settled alike whatever the order of the input.

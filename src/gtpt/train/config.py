@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from gtpt.core.errors import InputError
 from gtpt.core.simcc import SIGMA
 from gtpt.data.augment import AugmentConfig
 from gtpt.data.synthetic import SyntheticConfig
@@ -166,31 +167,31 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+        raise InputError(f"{path} is not YAML: {error}") from error
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")
+        raise InputError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")
     data = {"out": f"runs/{path.stem}", **{key: value for key, value in data.items() if value is not None}}
     for override in overrides or ():
         _apply(data, override)
     try:
         return Experiment.model_validate(data)
     except ValidationError as error:
-        raise ValueError(_explain(error, path)) from None
+        raise InputError(_explain(error, path)) from None
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise ValueError(f"override {override!r} must look like train.lr=0.001")
+        raise InputError(f"override {override!r} must look like train.lr=0.001")
     *parents, leaf = key.split(".")
     for parent in parents:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
-            raise ValueError(f"override {override!r}: {parent!r} is no section")
+            raise InputError(f"override {override!r}: {parent!r} is no section")
     try:
         data[leaf] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise ValueError(f"override {override!r}: the value is not YAML: {error}") from error
+        raise InputError(f"override {override!r}: the value is not YAML: {error}") from error
 
 
 def _explain(error: ValidationError, path: Path) -> str:

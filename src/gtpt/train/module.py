@@ -12,6 +12,7 @@ import lightning
 import torch
 from torch.utils.data import DataLoader
 
+from gtpt.core.errors import InputError
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
 from gtpt.model.network import GTPT, Encoded, normalize
 from gtpt.train.config import TrainConfig
@@ -69,14 +70,14 @@ class PoseTraining(lightning.LightningModule):
         again = "resume with the settings it was made with, or start a new `out` with train.init=.../best.safetensors"
         if (before := checkpoint.get("skeleton", self._meaning())) != self._meaning():
             odd = [key for key, value in self._meaning().items() if before.get(key) != value]
-            raise ValueError(f"the checkpoint was made with another skeleton, whose {', '.join(odd)} differ: {again}")
+            raise InputError(f"the checkpoint was made with another skeleton, whose {', '.join(odd)} differ: {again}")
         mine, theirs = ({k: tuple(v.shape) for k, v in s.items()} for s in (self.state_dict(), checkpoint["state_dict"]))
         if odd := sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k)):
             some = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
-            raise ValueError(f"the checkpoint was made with another network, whose {some} differ: {again}")
+            raise InputError(f"the checkpoint was made with another network, whose {some} differ: {again}")
         now = len(self._epoch_batches())
         if (before := checkpoint.get("steps_per_epoch", now)) != now:
-            raise ValueError(
+            raise InputError(
                 f"the checkpoint was made with {before} steps per epoch, these settings give {now}: resume with the same "
                 f"data, train.batch_size and train.devices, or start a new `out` with train.init=.../best.safetensors"
             )

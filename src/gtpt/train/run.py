@@ -27,6 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from gtpt.core.errors import InputError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.dataset import CropDataset
@@ -119,7 +120,7 @@ def training_set(experiment: Experiment) -> CropDataset:
     """All training sources of an experiment as one set of crops."""
     data, skeleton = experiment.data, load_skeleton(experiment.model.skeleton)
     if not data.train:
-        raise ValueError("the experiment names no training data: set data.train to a list of {annotations, images}")
+        raise InputError("the experiment names no training data: set data.train to a list of {annotations, images}")
     for source in data.train:
         if source.synthetic is not None:
             ensure_synthetic(source.images, source.synthetic, skeleton)
@@ -127,7 +128,7 @@ def training_set(experiment: Experiment) -> CropDataset:
     stores = open_stores([s.images for s in data.train])
     for source, persons, store in zip(data.train, parts, stores, strict=True):
         if not len(persons):
-            raise ValueError(f"no usable person in {source.annotations}; see `gtpt data check`")
+            raise InputError(f"no usable person in {source.annotations}; see `gtpt data check`")
         _check_image(source, persons, store)
     teachers = tuple(
         load_teacher(s.teacher, p, skeleton) if s.teacher else None for s, p in zip(data.train, parts, strict=True)
@@ -150,7 +151,7 @@ def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Pers
     """Persons who also have the keypoints that only the teacher sees; their visibility is how sure it is, below 1."""
     if teacher is None:
         if not source.labels:
-            raise ValueError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
+            raise InputError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
         return persons
     rows = [teacher.row(i) for i in persons.ids]
     visible = persons.visible.copy() if source.labels else np.zeros_like(persons.visible)
@@ -198,7 +199,7 @@ class AtomicCheckpoints(TorchCheckpointIO):
         try:
             return read_pickle(path)
         except ValueError as error:
-            raise ValueError(
+            raise InputError(
                 f"{error} Without it the run begins anew; train.init={Path(path).with_name(BEST)} keeps what it learnt."
             ) from error
 
@@ -273,10 +274,10 @@ def _check_devices(config: TrainConfig) -> None:
     """Ask for GPUs that exist."""
     found, wanted = torch.cuda.device_count(), config.devices
     if config.accelerator == "gpu" and not found:
-        raise ValueError("train.accelerator=gpu, but PyTorch sees no GPU; use cpu, or install a CUDA build of torch")
+        raise InputError("train.accelerator=gpu, but PyTorch sees no GPU; use cpu, or install a CUDA build of torch")
     if config.accelerator != "cpu" and found and wanted > found:
         same = config.batch_size * wanted // found
-        raise ValueError(
+        raise InputError(
             f"train.devices={wanted}, but there are {found} GPUs: train.devices={found} train.batch_size={same} makes the "
             f"same steps"
         )
@@ -305,7 +306,7 @@ def _check_same_experiment(experiment: Experiment) -> None:
     try:
         before = load_experiment(path)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{error}\nIt describes the run that {experiment.out} holds: mend it, or set another `out=`"
         ) from error
     for what, old, new in (
@@ -314,7 +315,7 @@ def _check_same_experiment(experiment: Experiment) -> None:
         ("train.dense", _heads(before.train), _heads(experiment.train)),
     ):
         if old != new:
-            raise ValueError(f"{experiment.out} holds a run of another {what} ({old}, now {new}); set another `out=`")
+            raise InputError(f"{experiment.out} holds a run of another {what} ({old}, now {new}); set another `out=`")
 
 
 def _heads(config: TrainConfig) -> str:

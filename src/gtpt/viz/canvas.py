@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from gtpt.core.errors import InputError
+
 Color = tuple[int, int, int]
 LEFT: Color = (240, 150, 0)
 RIGHT: Color = (70, 175, 240)
@@ -81,5 +83,5 @@ def within(points: np.ndarray, canvas: np.ndarray, margin: float = 0.0) -> np.nd
 def as_canvas(image: np.ndarray) -> np.ndarray:
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"an image to draw on must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
+        raise InputError(f"an image to draw on must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
     return np.ascontiguousarray(image)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from gtpt.core.calibration import VISIBLE
+from gtpt.core.errors import InputError
 from gtpt.core.geometry import transform_points
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton
@@ -35,7 +36,7 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
     from gtpt.engines.base import TorchEngine
 
     if not isinstance(estimator.engine, TorchEngine):
-        raise ValueError(
+        raise InputError(
             f'explaining needs PoseEstimator(..., engine="torch"), this one runs {type(estimator.engine).__name__}'
         )
     if not len(poses):
@@ -114,14 +115,14 @@ def _stage_title(name: str) -> str:
 def _check_stage(title: str, groups: Sequence[np.ndarray], counts: tuple[int, int], grid: tuple[int, int]) -> None:
     (count, people), patches = counts, grid[0] * grid[1]
     if len(groups) not in (1, count):
-        raise ValueError(f"kept patches {title!r}: one array for all or one for each of {count} groups, not {len(groups)}")
+        raise InputError(f"kept patches {title!r}: one array for all or one for each of {count} groups, not {len(groups)}")
     for ids in groups:
         if ids.ndim != 2 or len(ids) != people:
-            raise ValueError(
+            raise InputError(
                 f"kept patches {title!r}: ids must be a ({people}, n) array for {people} crops, got {ids.shape}"
             )
         if ids.size and not 0 <= ids.min() <= ids.max() < patches:
-            raise ValueError(f"kept patches {title!r}: ids must be in 0..{patches - 1}, got {ids.min()}..{ids.max()}")
+            raise InputError(f"kept patches {title!r}: ids must be in 0..{patches - 1}, got {ids.min()}..{ids.max()}")
 
 
 def _enlarge(crop: np.ndarray) -> np.ndarray:

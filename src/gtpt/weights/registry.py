@@ -9,6 +9,8 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from gtpt.core.errors import WeightsError
+
 REGISTRY = Path(__file__).parent / "registry.yaml"
 BUNDLED = Path(__file__).parent / "files"
 
@@ -39,7 +41,7 @@ class WeightsFile(_Strict):
         for source in sources:
             kind, separator, rest = source.partition("://")
             if separator and (kind not in ("https", "http", "hf") or (kind == "hf" and rest.count("/") < 2)):
-                raise ValueError(f"{source!r}: use a path, https://... or hf://owner/repository/file")
+                raise WeightsError(f"{source!r}: use a path, https://... or hf://owner/repository/file")
         return sources
 
 
@@ -70,7 +72,7 @@ class Weights(_Strict):
         """The file of a format, None for the first; ValueError if there is none."""
         key = format or next(iter(self.files))
         if key not in self.files:
-            raise ValueError(f"{self.name} has no {format} file: choose one of {list(self.files)}")
+            raise WeightsError(f"{self.name} has no {format} file: choose one of {list(self.files)}")
         return self.files[key]
 
 
@@ -91,12 +93,12 @@ def load_registry(path: str | Path | None = None) -> dict[str, Weights]:
         entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         return {name: Weights(name=name, folder=path.parent, **entry) for name, entry in entries.items()}
     except (yaml.YAMLError, ValidationError, AttributeError, TypeError) as error:
-        raise ValueError(f"{path} is no registry of weights: {error}") from error
+        raise WeightsError(f"{path} is no registry of weights: {error}") from error
 
 
 def model_card(name: str, *, registry: str | Path | None = None) -> str:
     """Markdown text about a model: data, licence, figures, limits. ValueError for an unknown name."""
     entries = load_registry(registry)
     if name not in entries:
-        raise ValueError(f"no weights called {name!r}: registered are {sorted(entries)}")
+        raise WeightsError(f"no weights called {name!r}: registered are {sorted(entries)}")
     return (entries[name].folder / entries[name].card).read_text(encoding="utf-8")

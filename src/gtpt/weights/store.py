@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gtpt.core.errors import WeightsError
 from gtpt.weights.fetch import damage, fetch
 from gtpt.weights.registry import BUNDLED, Weights, WeightsFile, load_registry
 
@@ -64,7 +65,9 @@ def resolve(
     if entry is not None:
         if task not in (None, entry.task):
             fitting = sorted(name for name, other in entries.items() if other.task == task)
-            raise ValueError(f"{entry.name} is for the task {entry.task!r}, not {task!r}: take a file or one of {fitting}")
+            raise WeightsError(
+                f"{entry.name} is for the task {entry.task!r}, not {task!r}: take a file or one of {fitting}"
+            )
         return _obtain(entry, entry.file(format))
     if Path(weights).is_file():
         return Path(weights)
@@ -91,7 +94,7 @@ def download(
     """
     entries = load_registry(registry)
     if name not in entries:
-        raise ValueError(f"no weights called {name!r}: registered are {sorted(entries)}")
+        raise WeightsError(f"no weights called {name!r}: registered are {sorted(entries)}")
     return _obtain(entries[name], entries[name].file(format), force=force)
 
 
@@ -99,7 +102,7 @@ def _obtain(entry: Weights, file: WeightsFile, *, force: bool = False) -> Path:
     for status, path in _places(entry, file):
         if path.is_file() and not (force and status == "cached"):
             if problem := damage(path, file):
-                raise ValueError(f"{path} is damaged: {problem}. {_cure(status, path, entry.name)}")
+                raise WeightsError(f"{path} is damaged: {problem}. {_cure(status, path, entry.name)}")
             return path
     urls = [source for source in file.sources if "://" in source]
     return fetch(urls, _cached(file), file, name=entry.name, force=force)

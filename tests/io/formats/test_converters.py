@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gtpt import Poses, Skeleton, load_skeleton
-from gtpt.data.coco import WHOLEBODY_LISTS, joint_list
+from gtpt.data.annotations import Result
 from gtpt.io.formats import to_coco, to_csv, to_openpose, to_pandas, to_supervision
+from gtpt.io.formats.coco import WHOLEBODY_LISTS
 
 from ...sample import assert_same, make_poses
 
@@ -112,7 +113,9 @@ def test_coco_keeps_the_parts_of_wholebody_apart():
     np.testing.assert_array_equal(np.concatenate(list(read.values())), poses.to_numpy()[1])
     for key, name in (("keypoints", "nose"), ("foot_kpts", "left_big_toe"), ("righthand_kpts", "right_hand_wrist")):
         np.testing.assert_array_equal(read[key][0], poses.to_numpy()[1, poses.skeleton.index(name)])
-    np.testing.assert_array_equal(np.float32(joint_list(entry, poses.skeleton, "results")), poses.to_numpy()[1])
+    np.testing.assert_array_equal(
+        np.float32(Result.model_validate(entry).joints(poses.skeleton, "results")), poses.to_numpy()[1]
+    )
 
 
 def test_coco_has_one_list_for_any_other_skeleton():

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gtpt import Poses, Skeleton, load_skeleton
+from gtpt.core.errors import OutputError
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.io.formats import FORMATS, open_writer, parquet, to_coco, to_openpose, to_pandas
 
@@ -351,7 +352,7 @@ def test_unknown_formats_and_places_that_cannot_be_written(tmp_path):
     with pytest.raises(ValueError, match=r"unknown result format 'xml'.*'openpose'"):
         open_writer(tmp_path / "r.jsonl", "xml")
     (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"folder\.csv: there is a folder of that name"):
+    with pytest.raises(OutputError, match=r"folder\.csv: there is a folder of that name"):
         open_writer(tmp_path / "folder.csv", "csv")
     (tmp_path / "file").touch()
     for place in ("file/r.jsonl", "file/folder"):

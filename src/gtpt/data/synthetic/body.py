@@ -30,7 +30,7 @@ class Body:
     """One body model for all people; vertices in metres, x to the person's left, y to the back, z up (z = 0 at the hips).
 
     Raises:
-        ImportError: the extra `synthetic` is missing.
+        MissingExtraError: the extra `synthetic` is missing.
     """
 
     def __init__(self) -> None:

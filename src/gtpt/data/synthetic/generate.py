@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from gtpt.core.errors import InputError, OutputError
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.images import read_json
 from gtpt.data.synthetic.body import Body
@@ -57,9 +58,9 @@ class Generator:
         skeleton: which keypoints: any choice of those of `coco_wholebody133`, by name.
 
     Raises:
-        ImportError: the extra `synthetic` is missing.
-        RuntimeError: no OpenGL without a display on this machine.
-        FileNotFoundError, ValueError: unusable surroundings, a skeleton with points that the body has not.
+        MissingExtraError: the extra `synthetic` is missing.
+        GtptError: no OpenGL without a display on this machine.
+        FileNotFoundError, GtptError: unusable surroundings, a skeleton with points that the body has not.
     """
 
     def __init__(self, config: SyntheticConfig, skeleton: Skeleton):
@@ -113,14 +114,14 @@ def write_synthetic(out: Path, config: SyntheticConfig, skeleton: Skeleton, prog
         progress: wraps the list of chunks, e.g. a progress bar.
 
     Raises:
-        FileExistsError: `out` is there, or its .part folder is of another configuration.
-        ValueError: `out` is not called *.zip.
-        ImportError, RuntimeError, FileNotFoundError: see `Generator`.
+        OutputError: `out` is there, or its .part folder is of another configuration.
+        InputError: `out` is not called *.zip.
+        MissingExtraError, GtptError, FileNotFoundError: see `Generator`.
     """
     if out.suffix.lower() != ".zip":
-        raise ValueError(f"{out}: the archive's name must end in .zip")
+        raise InputError(f"{out}: the archive's name must end in .zip")
     if out.exists():
-        raise FileExistsError(f"{out} exists; delete it or name another file")
+        raise OutputError(f"{out} exists; delete it or name another file")
     folder = out.with_name(out.name + ".part")
     _claim(folder, _description(config, skeleton))
     generator: Generator | None = None
@@ -139,14 +140,14 @@ def ensure_synthetic(out: Path, config: SyntheticConfig, skeleton: Skeleton, pro
     """Render an archive unless it is there; see `write_synthetic`.
 
     Raises:
-        ValueError: an archive is there, but it holds other people.
+        InputError: an archive is there, but it holds other people.
     """
     if not out.exists():
         write_synthetic(out, config, skeleton, progress)
         return
     found = read_json(out / "annotations.json").get("info", {}).get("synthetic")
     if found != _description(config, skeleton):
-        raise ValueError(
+        raise InputError(
             f"{out} does not hold the synthetic people of this configuration but {found}; delete it, or name another"
         )
 
@@ -160,7 +161,7 @@ def _claim(folder: Path, description: dict[str, Any]) -> None:
     """Make the folder of an unfinished archive, or see that it belongs to this one."""
     note = folder / "synthetic.json"
     if note.exists() and json.loads(note.read_text(encoding="utf-8")) != description:
-        raise FileExistsError(f"{folder} is of other people; delete it, or name another file")
+        raise OutputError(f"{folder} is of other people; delete it, or name another file")
     folder.mkdir(parents=True, exist_ok=True)
     note.write_text(json.dumps(description), encoding="utf-8")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from gtpt.core.errors import InputError
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.synthetic.body import Body
 
@@ -25,13 +26,13 @@ class Points:
         parts: (K,) 0 body and feet, 1 face, 2 left hand, 3 right hand.
 
     Raises:
-        ValueError: the skeleton has keypoints that this body has not.
+        InputError: the skeleton has keypoints that this body has not.
     """
 
     def __init__(self, body: Body, skeleton: Skeleton):
         known = _all_points(body)
         if missing := [name for name in skeleton.keypoints if name not in known]:
-            raise ValueError(
+            raise InputError(
                 f"{skeleton.name} has keypoints that synthetic people have not: {', '.join(missing[:6])}"
                 f"{' ...' if len(missing) > 6 else ''}; known are those of coco_wholebody133"
             )

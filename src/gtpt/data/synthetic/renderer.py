@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import GtptError
 from gtpt.core.extras import require
 from gtpt.data.synthetic.body import Body
 
@@ -55,8 +56,8 @@ class Renderer:
         body: whose topology the figures share.
 
     Raises:
-        ImportError: the extra `synthetic` is missing.
-        RuntimeError: this machine gives no OpenGL 3.3 context without a display.
+        MissingExtraError: the extra `synthetic` is missing.
+        GtptError: this machine gives no OpenGL 3.3 context without a display.
     """
 
     def __init__(self, body: Body):
@@ -64,7 +65,7 @@ class Renderer:
         try:
             self.gl = moderngl.create_standalone_context(backend="egl", require=330)
         except Exception as error:
-            raise RuntimeError(
+            raise GtptError(
                 f"no OpenGL 3.3 without a display on this machine ({error}); install Mesa's EGL driver, "
                 "on Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri"
             ) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from gtpt.core.errors import SourceError
 from gtpt.data.images import FileStore, read_json
 
 LIMBS = (
@@ -39,7 +40,7 @@ class Surroundings:
 
     Raises:
         FileNotFoundError: no such place.
-        ValueError: no picture in it.
+        SourceError: no picture in it.
     """
 
     def __init__(self, root: Path | None):
@@ -58,7 +59,7 @@ class Surroundings:
             self.people = {name: None for name in self.store.names() if name.lower().endswith(SUFFIXES)}
         self.names = list(self.people)
         if root is not None and not self.names:
-            raise ValueError(f"{root}: no pictures ({', '.join(SUFFIXES)}) to take surroundings from")
+            raise SourceError(f"{root}: no pictures ({', '.join(SUFFIXES)}) to take surroundings from")
 
     def draw(self, rng: np.random.Generator, size: tuple[int, int], box: np.ndarray | None = None) -> np.ndarray:
         """A background.

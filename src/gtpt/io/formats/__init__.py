@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
+from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.io.formats.coco import to_coco
 from gtpt.io.formats.csv import to_csv
@@ -80,7 +81,7 @@ def open_writer(path: str | Path, format: str | None = None) -> Writer:  # noqa:
     path = Path(path)
     chosen = _format_of(path) if format is None else format
     if chosen not in _FORMATS:
-        raise ValueError(f"unknown result format {chosen!r}: use one of {list(FORMATS)}")
+        raise InputError(f"unknown result format {chosen!r}: use one of {list(FORMATS)}")
     _, module, writer = _FORMATS[chosen]
     return getattr(import_module(f"gtpt.io.formats.{module}"), writer)(path)
 
@@ -91,4 +92,4 @@ def _format_of(path: Path) -> str:
         return "openpose"
     if (extension := path.suffix.lower()) in extensions:
         return extensions[extension]
-    raise ValueError(f"{path}: no result format for {extension!r}: use {', '.join(extensions)} or a folder (OpenPose)")
+    raise InputError(f"{path}: no result format for {extension!r}: use {', '.join(extensions)} or a folder (OpenPose)")

@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+from gtpt.core.errors import InputError, OutputError
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton
 
 
 @contextmanager
 def naming_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError into one of the same kind whose message says what could not be written."""
+    """Turn an OSError into an `OutputError` of the same number whose message says what could not be written."""
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, f"cannot write the results to {path}: {error.strerror or error}") from error
+        raise OutputError(error.errno, f"cannot write the results to {path}: {error.strerror or error}") from error
 
 
 class FileWriter(AbstractContextManager["FileWriter"]):
@@ -42,7 +43,7 @@ class FileWriter(AbstractContextManager["FileWriter"]):
         """All images of one file have the same keypoints."""
         self._skeleton = self._skeleton or poses.skeleton
         if poses.skeleton is not self._skeleton and poses.skeleton != self._skeleton:
-            raise ValueError(
+            raise InputError(
                 f"{self.path}: the skeleton of one file is the same for all images, "
                 f"{self._skeleton.name!r} first and then {poses.skeleton.name!r}: open another file"
             )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from gtpt.core.calibration import VISIBLE
+from gtpt.core.errors import InputError
 from gtpt.core.numbers import finite_points, shortest, to_json_text
 from gtpt.core.poses import Poses
 from gtpt.io.formats.file import naming_errors
@@ -44,7 +45,7 @@ def to_openpose(poses: Poses, *, controlnet: bool = False) -> dict[str, Any]:
     body = _COCO_18 if controlnet else _BODY_25
     required = set(_COCO_18) - {"neck"}
     if missing := sorted(required - set(names)):
-        raise ValueError(
+        raise InputError(
             f"OpenPose needs the body keypoints of COCO; skeleton {poses.skeleton.name!r} has no {', '.join(missing)}: "
             "use JSON, CSV or Parquet, which take any skeleton"
         )

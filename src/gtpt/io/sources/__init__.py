@@ -7,12 +7,25 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+from gtpt.core.errors import SourceError
+from gtpt.io.sources.animation import holds_several, is_animation, open_animation, open_animation_file
 from gtpt.io.sources.base import Frame, Kind, PathLike, Selection, Skipped, Source
 from gtpt.io.sources.camera import open_camera
-from gtpt.io.sources.photos import IMAGE_SUFFIXES, open_folder, open_images
+from gtpt.io.sources.photos import IMAGE_SUFFIXES, open_folder, open_images, open_photo
 from gtpt.io.sources.video import open_video, without_password
+from gtpt.io.sources.web import fetch_photo
 
-__all__ = ["IMAGE_SUFFIXES", "Frame", "Kind", "Selection", "Skipped", "Source", "open_source", "without_password"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Frame",
+    "Kind",
+    "Selection",
+    "Skipped",
+    "Source",
+    "is_animation",
+    "open_source",
+    "without_password",
+]
 
 
 def open_source(
@@ -26,7 +39,8 @@ def open_source(
 
     Args:
         source: an image file; a folder of images (in natural order, not recursive, other files are skipped and counted)
-            or a list of image files; a video file; a URL (rtsp, http, ...); a camera number, as int or "0".
+            or a list of image files; a video file, or an animation or stack of pictures (GIF, APNG, WebP, AVIF, TIFF),
+            which is a video too; a URL of a photo, video or stream (rtsp, http, ...); a camera number, as int or "0".
         stride: take every n-th frame.
         start, end: seconds from the beginning: frames with start <= time < end. Not for photos.
 
@@ -51,7 +65,7 @@ def open_source(
         opened.close()
         bounds = "" if start is None and end is None else f" between start={start} and end={end} seconds"
         reasons = "".join(f"; {name}: {reason}" for name, reason in opened.skipped.items[:3])
-        raise ValueError(f"no frames in {_shown(source)}{bounds}{reasons}")
+        raise SourceError(f"no frames in {_shown(source)}{bounds}{reasons}")
     opened._frames = chain([first], opened._frames)
     return opened
 
@@ -62,19 +76,28 @@ def _open(source: PathLike | int | Sequence[PathLike], selection: Selection) -> 
     if isinstance(source, Sequence) and not isinstance(source, str):
         return open_images([Path(p) for p in source], selection)
     if not isinstance(source, (str, Path)):
-        raise ValueError(f"a source is a path, a list of paths, a URL or a camera number, got {type(source).__name__}")
+        raise SourceError(f"a source is a path, a list of paths, a URL or a camera number, got {type(source).__name__}")
     text, path = str(source), Path(source)
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
-        return open_video(text, selection, "stream")
+        return _open_url(text, selection)
     if path.is_dir():
         return open_folder(path, selection)
     if not path.exists():
         if text.isascii() and text.isdigit():
             return open_camera(int(text), selection)
         raise FileNotFoundError(f"no such file or folder: {text}")
+    if not path.is_file():
+        raise SourceError(f"cannot open {text}: it is a pipe or device; save what it gives to a file, or give a URL")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return open_images([path], selection, kind="image")
+        return open_animation_file(path, selection) or open_images([path], selection, kind="image")
     return open_video(text, selection, "video")
+
+
+def _open_url(url: str, selection: Selection) -> Source:
+    photo = fetch_photo(url)
+    if photo is None:
+        return open_video(url, selection, "stream")
+    return open_animation(*photo, selection) if holds_several(*photo) else open_photo(*photo, selection)
 
 
 def _shown(source: object) -> str:

@@ -6,15 +6,21 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from gtpt.core.errors import InputError
+from gtpt.core.geometry import ORIENTATIONS
+
 logger = logging.getLogger(__name__)
 
 Kind = Literal["image", "folder", "video", "stream", "camera"]
 PathLike = str | Path
+
+SQUARE = Fraction(1)  # nearly every pixel
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +33,7 @@ class Frame:
         time: seconds since the beginning of the source, strictly increasing.
         name: file name of a photo, else "frame".
         path: of a photo, with its folder as it was given; else empty.
+        orientation: EXIF's number of a photo, which tells how its file stores it; 1 is as `image`.
     """
 
     image: np.ndarray
@@ -34,6 +41,13 @@ class Frame:
     time: float
     name: str = "frame"
     path: str = ""
+    orientation: int = 1
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Width and height that the file of a photo stores; `image` has them exchanged if it was turned by 90 degrees."""
+        height, width = self.image.shape[:2]
+        return (height, width) if ORIENTATIONS[self.orientation][0] else (width, height)
 
     @property
     def key(self) -> str:
@@ -65,12 +79,12 @@ class Selection:
 
     def __post_init__(self) -> None:
         if not isinstance(self.stride, int) or self.stride < 1:
-            raise ValueError(f"stride must be a whole number of at least 1 (every n-th frame), got {self.stride!r}")
+            raise InputError(f"stride must be a whole number of at least 1 (every n-th frame), got {self.stride!r}")
         for name, value in (("start", self.start), ("end", self.end)):
             if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name} must be seconds from the beginning, 0 or more, got {value!r}")
+                raise InputError(f"{name} must be seconds from the beginning, 0 or more, got {value!r}")
         if self.end is not None and self.end <= (self.start or 0):
-            raise ValueError(f"end must lie after start, got start={self.start or 0} and end={self.end}")
+            raise InputError(f"end must lie after start, got start={self.start or 0} and end={self.end}")
 
     def of(self, frames: Iterator[tuple[int, float, Any]]) -> Iterator[tuple[int, float, Any]]:
         """The (index, time, picture) inside start <= time < end, every stride-th of them; stops at the end."""
@@ -98,7 +112,9 @@ class Source:
         kind: "image", "folder" (also a list of files), "video", "stream" or "camera".
         fps: average frames per second of the source, before any stride; None for photos and where it is unknown.
         frame_count: about how many frames will come, after stride, start and end; None where it is unknown.
-        skipped: broken frames and unreadable files so far, and for a stream or camera why it ended.
+        skipped: broken frames and unreadable files so far, and why a stream or camera ended, or a video before its end.
+        pixel_aspect: width of a pixel by its height, as the frames are meant to be shown; 1 for nearly everything.
+        audio: the file whose sound belongs to the frames, if any: that of a video.
     """
 
     def __init__(
@@ -109,11 +125,15 @@ class Source:
         *,
         fps: float | None = None,
         frame_count: int | None = None,
+        pixel_aspect: Fraction = SQUARE,
+        audio: str | None = None,
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.kind = kind
         self.fps = fps
         self.frame_count = frame_count
+        self.pixel_aspect = pixel_aspect
+        self.audio = audio
         self.skipped = skipped
         self._frames = frames
         self._close = close

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import cv2
 
+from gtpt.core.errors import SourceError
 from gtpt.io.sources.base import Frame, Selection, Skipped, Source
 
 
@@ -15,7 +16,7 @@ def open_camera(number: int, selection: Selection) -> Source:
     capture = cv2.VideoCapture(number)
     if not capture.isOpened():
         capture.release()
-        raise ValueError(f"cannot open camera {number}: is it plugged in, free, and may this program use it?")
+        raise SourceError(f"cannot open camera {number}: is it plugged in, free, and may this program use it?")
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest picture, not the oldest; a hint that some drivers ignore
     skipped = Skipped()
     return Source(

@@ -1,16 +1,18 @@
-"""Photos: files one by one, or all of a folder."""
+"""Photos: files one by one, or all of a folder, or from the web."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from gtpt.io.images import read_image
+from gtpt.core.errors import SourceError
+from gtpt.io.images import StoredImage, decode_stored, read_file
 from gtpt.io.sources.base import Frame, Kind, Selection, Skipped, Source
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .avif .bmp .dib .tif .tiff .gif .jp2 .ppm .pgm .pbm .pnm .hdr .exr .heic".split()
+    ".jpg .jpeg .jpe .jfif .png .apng .webp .avif .avifs .bmp .dib .tif .tiff .gif .jp2 .ppm .pgm .pbm .pnm .hdr .exr "
+    ".heic .heif .hif".split()
 )
 FOLDER_FPS = 30  # photos have no time; at 30 per second a folder that holds the frames of a video can be tracked
 
@@ -34,21 +36,41 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
 
 
 def open_images(files: list[Path], selection: Selection, skipped: Skipped | None = None, kind: Kind = "folder") -> Source:
-    if selection.start is not None or selection.end is not None:
-        raise ValueError("start and end are times in a video; photos have none")
+    _refuse_times(selection)
     if missing := [p for p in files if not p.exists()]:
         raise FileNotFoundError(f"no such file: {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""))
     skipped = skipped or Skipped()
 
     def frames() -> Iterator[Frame]:
         for index in range(0, len(files), selection.stride):
+            path = files[index]
             try:
-                image = read_image(files[index])
-            except (ValueError, OSError) as error:
+                stored = decode_stored(read_file(path), str(path))
+            except (SourceError, OSError) as error:
                 if kind == "image":
                     raise
-                skipped.add(files[index].name, str(error))
+                skipped.add(path.name, str(error))
             else:
-                yield Frame(image, index, index / FOLDER_FPS, files[index].name, files[index].as_posix())
+                _say_what_is_left(stored, path.name, skipped)
+                yield Frame(stored.upright, index, index / FOLDER_FPS, path.name, path.as_posix(), stored.orientation)
 
     return Source(kind, frames(), skipped, frame_count=selection.count(len(files), None))
+
+
+def open_photo(data: bytes, name: str, selection: Selection) -> Source:
+    """A photo that is in memory already; `name` is what it would be called in a folder."""
+    _refuse_times(selection)
+    stored = decode_stored(data, name)
+    frame = Frame(stored.upright, 0, 0.0, PurePosixPath(name).name, orientation=stored.orientation)
+    return Source("image", iter([frame]), Skipped(), frame_count=1)
+
+
+def _refuse_times(selection: Selection) -> None:
+    if selection.start is not None or selection.end is not None:
+        raise SourceError("start and end are times in a video; photos have none")
+
+
+def _say_what_is_left(stored: StoredImage, name: str, skipped: Skipped) -> None:
+    if stored.pictures > 1:
+        reason = f"{stored.pictures - 1} of its {stored.pictures} pictures: among photos only the first one counts"
+        skipped.add(name, f"{reason}; give the file by itself for all of them")

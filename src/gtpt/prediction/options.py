@@ -1,0 +1,127 @@
+"""The options of `gtpt predict` and `gtpt.predict`: this is the only list of them, and says what each means and allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import numpy as np
+
+from gtpt.core.calibration import VISIBLE
+from gtpt.core.errors import InputError
+from gtpt.detect import DEFAULT_DETECTOR
+from gtpt.estimator import DEFAULT_WEIGHTS
+from gtpt.io.formats import FORMATS
+from gtpt.io.sources import Kind, Selection
+
+MOVING: tuple[Kind, ...] = ("video", "stream", "camera")
+
+
+@dataclass(frozen=True)
+class Help:
+    """What belongs to an option beside its type and default.
+
+    Attributes:
+        text: one or two sentences.
+        short: one-letter name on the command line.
+        least, most: bounds of a number, both allowed.
+        shell: whether the command line has it too.
+    """
+
+    text: str
+    short: str | None = None
+    least: float | None = None
+    most: float | None = None
+    shell: bool = True
+
+
+@dataclass(frozen=True)
+class Options:
+    """How `predict` works; `check` says what does not go together."""
+
+    out: Annotated[str | Path, Help("Folder for the results; made if it is not there.", short="-o")] = "out"
+    _: KW_ONLY
+    weights: Annotated[str | Path, Help("Registered name, *.onnx, *.safetensors or *.pth.", short="-w")] = DEFAULT_WEIGHTS
+    detector: Annotated[
+        str | Path | Callable[[Sequence[np.ndarray]], Sequence[Any]],
+        Help("Registered name, a YOLOX *.onnx, or whole-image; in Python also what `gtpt.detect.as_detector` takes."),
+    ] = DEFAULT_DETECTOR
+    detector_threshold: Annotated[
+        float | None,
+        Help("Leave out people that the detector scores lower. Default: 0.3; boxes of your own: 0.", least=0, most=1),
+    ] = None
+    detector_device: Annotated[
+        str | None, Help("cpu, cuda or coreml: detectors run in onnxruntime. Default: the --device.")
+    ] = None
+    boxes: Annotated[
+        str | Path | Mapping[str | int, Any] | None,
+        Help(
+            "Boxes of your own (COCO JSON or CSV), or whole-image, instead of a detector; in Python also a mapping that "
+            "`gtpt.detect.GivenBoxes` takes."
+        ),
+    ] = None
+    format: Annotated[str | None, Help(f"{', '.join(FORMATS)}. Default: coco, for videos jsonl.")] = None
+    draw: Annotated[bool, Help("Draw the poses into pictures and videos.")] = True
+    explain: Annotated[bool, Help("Also show which patches each keypoint group kept (needs torch).")] = False
+    threshold: Annotated[float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1)] = VISIBLE
+    min_score: Annotated[float, Help("Drop people with a lower score: detector times mean keypoint.", least=0, most=1)] = (
+        0.0
+    )
+    track: Annotated[bool | None, Help("Give people ids over time. Default: for videos, streams and cameras.")] = None
+    smooth: Annotated[bool, Help("Calm the keypoints over time (needs tracking).")] = False
+    detect_every: Annotated[
+        int,
+        Help("Detect on every n-th frame; boxes in between come from the poses. Photos: with --track.", least=1),
+    ] = 1
+    stride: Annotated[int, Help("Take every n-th frame.", least=1)] = 1
+    start: Annotated[float | None, Help("Seconds into the video.", least=0)] = None
+    end: Annotated[float | None, Help("Seconds into the video.", least=0)] = None
+    engine: Annotated[str | None, Help("onnxruntime, openvino or torch. Default: what reads the weights.")] = None
+    device: Annotated[
+        str,
+        Help("cpu; onnxruntime: cuda, coreml; openvino: gpu, npu; torch: cuda, cuda:1. An error if it is not there."),
+    ] = "cpu"
+    threads: Annotated[int | None, Help("CPU threads of the network. Default: the engine's choice.", least=1)] = None
+    precision: Annotated[str, Help("float32, or bfloat16: faster, in OpenVINO on CPUs that have it.")] = "float32"
+    batch_size: Annotated[int, Help("People per call of the network.", least=1)] = 32
+    flip_test: Annotated[bool, Help("Average with the mirrored crop: slower, a little better.")] = False
+    quiet: Annotated[bool, Help("Show no progress bar.", shell=False)] = False
+
+    def check(self) -> None:
+        """InputError for values out of bounds, or that do not go together."""
+        for name, (_, help_) in described().items():
+            value = getattr(self, name)
+            bounds = (help_.least, help_.most)
+            if bounds != (None, None) and value is not None and not _within(value, *bounds):
+                raise InputError(f"{name} must be {_bounds(*bounds)}, got {value!r}")
+        if self.format is not None and self.format not in FORMATS:
+            raise InputError(f"unknown format {self.format!r}: use one of {list(FORMATS)}")
+        if self.smooth and self.track is False:
+            raise InputError("smooth needs to know who is who: leave out track=False (--no-track)")
+        if self.explain and self.engine not in (None, "torch"):
+            raise InputError(f"explain reads the network's inside, which {self.engine} does not show: leave out the engine")
+        if self.boxes is not None and self.detector != DEFAULT_DETECTOR:
+            raise InputError(f"boxes take the place of the detector {self.detector}: give one of them")
+        if callable(self.detector) and (self.detector_threshold is not None or self.detector_device is not None):
+            raise InputError("a detector of your own has its own threshold and device: leave out those of gtpt")
+        Selection(self.stride, self.start, self.end)
+
+    def follows(self, kind: Kind) -> bool:
+        """Are people of such a source followed from frame to frame?"""
+        return self.smooth or (kind in MOVING if self.track is None else self.track)
+
+
+def described() -> dict[str, tuple[Any, Help]]:
+    """Type and help of each option, in order."""
+    hints = get_type_hints(Options, include_extras=True)
+    return {name: get_args(hint)[:2] for name, hint in hints.items() if name != "_"}
+
+
+def _within(value: float, least: float | None, most: float | None) -> bool:
+    return (least is None or value >= least) and (most is None or value <= most)
+
+
+def _bounds(least: float | None, most: float | None) -> str:
+    return f"in [{least}, {most}]" if most is not None else f"at least {least}"
