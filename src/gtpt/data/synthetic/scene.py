@@ -137,10 +137,8 @@ class Studio:
             row = min(int(y * SUPERSAMPLING), depth.shape[0] - 1)
             column = min(int(x * SUPERSAMPLING), depth.shape[1] - 1)
             around = slice(max(row - 1, 0), row + 2), slice(max(column - 1, 0), column + 2)
-            nearest = depth[around][who[around] > 0]
-            clear = not len(nearest) or bool(
-                (who[around] == 1).any() and keypoints[k, 2] - nearest.min() < self.points.depth[k]
-            )
+            mine = depth[around][who[around] == 1]  # the furthest counts: at an outline, nearer parts are neighbours
+            clear = keypoints[k, 2] - mine.max() < self.points.depth[k] if len(mine) else not who[around].any()
             labels[k] = x, y, 2 if clear and not covered[int(y), int(x)] else 1
         for part in (1, 2, 3):
             mine = self.points.parts == part
