@@ -1,19 +1,20 @@
 """GTPT as the paper describes it, step by step in eager PyTorch: the named reference of every ratio in docs/benchmarks.md.
 
-Nothing is skipped or folded: attention logits of all tokens in every layer, BatchNorm by itself, three groups of six
-keypoint slots stacked in one tensor, with a padding slot in the first group and a mask over it, and all tokens through the
-last layer. It borrows the weights of a `gtpt.model.GTPT` for 17 or 133 keypoints and gives the same logits.
+Nothing is skipped, folded or put in a better order: attention of all tokens in every layer and only then a prune, gates of
+all patches, all tokens through the last layer, and groups of keypoint slots in one tensor, where smaller groups begin with
+padding slots that a mask keeps out of attention. It borrows the weights of a `gtpt.model.GTPT` and gives the same logits,
+for any skeleton: the tests hold the network to it.
 """
 
 from __future__ import annotations
+
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
 from gtpt.model import GTPT, normalize
 from gtpt.model.config import ENTIRE
-
-SLOTS = 6  # keypoints per group; the first group has five, and a copy of its first one in front
 
 
 class PaperForm(nn.Module):
@@ -25,15 +26,19 @@ class PaperForm(nn.Module):
 
     def __init__(self, net: GTPT):
         super().__init__()
-        groups = net.config.groups
-        if [len(g.keypoints) for g in groups] != [5, 6, 6]:
-            raise ValueError("the paper's form knows three groups of 5, 6 and 6 coarse keypoints")
         self.net, self.config = net, net.config
-        patches = net.config.num_patches
-        mask = torch.zeros(1, 3, 1, patches + SLOTS, patches + 3 * SLOTS, dtype=torch.bool)
-        mask[:, 0, :, 0] = True  # the padding slot asks nobody
-        mask[..., 0] = True  # and answers nobody
+        groups = net.config.groups
+        sizes, patches = [len(g.keypoints) for g in groups], net.config.num_patches
+        self.slots = slots = max(sizes)
+        self.padding = [slots - size for size in sizes]
+        self.starts = list(accumulate(sizes, initial=net.config.num_parts))  # among the side tokens
+        mask = torch.zeros(1, len(groups), 1, patches + slots, patches + len(groups) * slots, dtype=torch.bool)
+        for g, padding in enumerate(self.padding):
+            mask[:, g, :, :padding] = True  # padding slots ask nobody
+            mask[..., g * slots : g * slots + padding] = True  # and answer nobody
         self.register_buffer("mask", mask)
+        made = [i for g in groups for i in g.keypoints] + [i for g in groups for i in g.fine]
+        self.register_buffer("order", torch.tensor(made).argsort())
 
     def forward(self, crops: Tensor, keep_rates: tuple[float, ...] | None = None) -> tuple[Tensor, Tensor]:
         images = normalize(crops) if crops.dtype == torch.uint8 else crops
@@ -46,7 +51,7 @@ class PaperForm(nn.Module):
         return self.heads(self.group_layers(*self.split(side, image, pos, logits, counts[2]), counts))
 
     def coarse(self, image: Tensor, counts: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        net, batch = self.net, len(image)
+        net, batch, middle = self.net, len(image), self.config.coarse_layers // 2
         x = torch.cat([net.human_token.expand(batch, -1, -1), image], dim=1)
         pos = net.pos_embedding.expand(batch, -1, -1)
         side = 1
@@ -56,26 +61,25 @@ class PaperForm(nn.Module):
             q, k, v = heads(layer.attn.qkv(layer.attn_norm(x)), layer.attn.heads)
             logits = (q @ k.transpose(-1, -2)) * layer.attn.scale  # (B, h, T, T)
             x = x + layer.attn.proj(merge(logits.softmax(dim=-1) @ v))
-            if (keep := counts[depth // 3]) != x.shape[1] - side:
+            if (keep := counts[depth // middle]) != x.shape[1] - side:
                 best = pool(logits[:, :, :side, side:]).topk(keep, dim=1).indices
                 pos = gather(pos, best)
                 x = torch.cat([x[:, :side], gather(x[:, side:], best)], dim=1)
-            if depth == 3:
-                x = torch.cat([x[:, :1] + net._side_tokens(), x[:, 1:]], dim=1)
+            if depth == middle:
+                tokens = [net.keypoint_token] if net.part_token is None else [net.part_token, net.keypoint_token]
+                x = torch.cat([x[:, :1] + torch.cat(tokens, dim=1), x[:, 1:]], dim=1)
                 side = x.shape[1] - pos.shape[1]
             x = x + layer.mlp(layer.mlp_norm(x))
         return x[:, :side], x[:, side:], pos, logits[:, :, :side, side:]
 
-    def split(
-        self, side: Tensor, image: Tensor, pos: Tensor, logits: Tensor, count: int
-    ) -> tuple[Tensor, Tensor, list[int]]:
-        """Group tokens and their positions, both (B, 3, T, D), and the number of fine keypoints of each group."""
-        net, parts = self.net, self.config.num_parts
-        gates = net.group_gate(image).chunk(3, dim=-1)
+    def split(self, side: Tensor, image: Tensor, pos: Tensor, logits: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """Group tokens and their positions, both (B, G, T, D)."""
+        net, groups = self.net, self.config.groups
+        gates = net.group_gate(image).chunk(len(groups), dim=-1)
         tokens, positions, part, fine = [], [], 0, 0
-        for g, group in enumerate(self.config.groups):
-            joints = range(parts + (0, 5, 11)[g], parts + (5, 11, 17)[g])
-            slots = side[:, [joints[0], *joints] if g == 0 else list(joints)]
+        for g, group in enumerate(groups):
+            joints = range(*self.starts[g : g + 2])
+            slots = side[:, [joints[0]] * self.padding[g] + list(joints)]
             asking = [*range(part, part + len(group.parts)), *joints]
             dense = []
             for _, points in group.parts:
@@ -88,15 +92,19 @@ class PaperForm(nn.Module):
             tokens.append(torch.cat([slots, *dense, own], dim=1))
             nothing = own_pos.new_zeros(len(own), tokens[-1].shape[1] - own.shape[1], own.shape[2])
             positions.append(torch.cat([nothing, own_pos], dim=1))
-        return torch.stack(tokens, dim=1), torch.stack(positions, dim=1), [len(g.fine) for g in self.config.groups]
+        return torch.stack(tokens, dim=1), torch.stack(positions, dim=1)
 
-    def group_layers(self, x: Tensor, pos: Tensor, fine: list[int], counts: tuple[int, ...]) -> Tensor:
+    def group_layers(self, x: Tensor, pos: Tensor, counts: tuple[int, ...]) -> Tensor:
+        slots, groups, middle = self.slots, x.shape[1], self.config.group_layers // 2
         for depth, layer in enumerate(self.net.group_encoder):
             x = x + pos
-            q, k, v = heads(layer.attn.qkv(layer.attn_norm(x)), layer.attn.heads)  # (B, 3, h, T, d)
+            q, k, v = heads(layer.attn.qkv(layer.attn_norm(x)), layer.attn.heads)  # (B, G, h, T, d)
             keys, values = (
                 torch.cat(
-                    [t[..., :SLOTS, :].transpose(1, 2).flatten(2, 3)[:, None].expand(-1, 3, -1, -1, -1), t[..., SLOTS:, :]],
+                    [
+                        t[..., :slots, :].transpose(1, 2).flatten(2, 3)[:, None].expand(-1, groups, -1, -1, -1),
+                        t[..., slots:, :],
+                    ],
                     dim=3,
                 )
                 for t in (k, v)
@@ -105,27 +113,27 @@ class PaperForm(nn.Module):
             mask = self.mask[..., : logits.shape[-2], : logits.shape[-1]]
             logits = logits.masked_fill(mask, -torch.finfo(logits.dtype).max)
             x = x + layer.attn.proj(merge(logits.softmax(dim=-1) @ values))
-            if (keep := counts[2 + depth // 3]) != x.shape[2] - SLOTS:
-                x, pos = self.prune(x, pos, logits, fine, keep)
+            if (keep := counts[2 + depth // middle]) != x.shape[2] - slots:
+                x, pos = self.prune(x, pos, logits, keep)
             x = x + layer.mlp(layer.mlp_norm(x))
         return x
 
-    def prune(self, x: Tensor, pos: Tensor, logits: Tensor, fine: list[int], keep: int) -> tuple[Tensor, Tensor]:
+    def prune(self, x: Tensor, pos: Tensor, logits: Tensor, keep: int) -> tuple[Tensor, Tensor]:
         tokens, positions = [], []
-        for g, dense in enumerate(fine):
-            start = SLOTS + dense
-            asking = logits[:, g, :, :start, 3 * SLOTS + dense :]
-            if g == 0:
-                asking = torch.cat([torch.full_like(asking[:, :, :1], -1e5), asking[:, :, 1:]], dim=2)
-            best = pool(asking).topk(keep - dense, dim=1).indices
+        for g, group in enumerate(self.config.groups):
+            fine, padding = len(group.fine), self.padding[g]
+            start = self.slots + fine
+            asking = logits[:, g, :, :start, logits.shape[-1] - (x.shape[2] - start) :]
+            asking = torch.cat([torch.full_like(asking[:, :, :padding], -1e5), asking[:, :, padding:]], dim=2)
+            best = pool(asking).topk(keep - fine, dim=1).indices
             tokens.append(torch.cat([x[:, g, :start], gather(x[:, g, start:], best)], dim=1))
             positions.append(torch.cat([pos[:, g, :start], gather(pos[:, g, start:], best)], dim=1))
         return torch.stack(tokens, dim=1), torch.stack(positions, dim=1)
 
     def heads(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        sparse = x[:, :, :SLOTS].flatten(1, 2)[:, 1:]  # without the padding slot
-        dense = [x[:, g, SLOTS : SLOTS + len(group.fine)] for g, group in enumerate(self.config.groups)]
-        keypoints = torch.cat([sparse, *dense], dim=1)[:, self.net.output_order]
+        sparse = [x[:, g, padding : self.slots] for g, padding in enumerate(self.padding)]
+        dense = [x[:, g, self.slots : self.slots + len(group.fine)] for g, group in enumerate(self.config.groups)]
+        keypoints = torch.cat([*sparse, *dense], dim=1)[:, self.order]
         return self.net.head_x(keypoints), self.net.head_y(keypoints)
 
 

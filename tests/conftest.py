@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -22,3 +23,19 @@ def shared() -> Path:
 def golden() -> Path:
     """Outputs of the authors' code, with weights and inputs that anyone can draw again; see its README."""
     return ROOT / "tests" / "golden"
+
+
+@pytest.fixture
+def small_runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder like onnxruntime-web's with a few bytes in each file, and their digests in place of the real ones."""
+    from gtpt.web import runtime
+
+    folder = tmp_path / "runtime"
+    folder.mkdir()
+    digests = {}
+    for name in runtime.FILES:
+        content = f"// {name}".encode()
+        (folder / name).write_bytes(content)
+        digests[name] = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(runtime, "FILES", digests)
+    return folder

@@ -181,3 +181,19 @@ def test_weights_that_cannot_be_used(tmp_path: Path, weights: Path) -> None:
     broken.write_bytes(b"not a network")
     with pytest.raises(ValueError, match=r"broken\.onnx"):
         PoseEstimator(broken)
+
+
+def test_what_was_given_may_change_afterwards(estimator: PoseEstimator) -> None:
+    image, boxes, scores = np.full((90, 60, 3), 99, np.uint8), np.float32([[5, 5, 50, 80]]), np.float32([0.5])
+    poses = estimator(image, boxes, scores)
+    before = poses.to_dict()
+    boxes += 100
+    scores[:] = 0
+    assert poses.to_dict() == before
+
+
+def test_a_stack_of_images_is_given_as_a_list(estimator: PoseEstimator) -> None:
+    stack = np.zeros((2, 40, 40, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"list\(images\)"):
+        estimator(stack, [None, None])
+    assert len(estimator(list(stack), None)) == 2

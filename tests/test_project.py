@@ -93,6 +93,8 @@ def test_the_wheel_holds_what_a_user_needs_offline(archives):
         metadata = wheel.read(next(n for n in names if n.endswith("METADATA"))).decode()
     for needed in (
         "gtpt/py.typed",
+        "gtpt/web/site/index.html",
+        "gtpt/web/site/js/engine.worker.js",
         "gtpt/weights/files/gtpt_t_coco17.onnx",
         "gtpt/weights/files/gtpt_t_coco17.safetensors",
     ):

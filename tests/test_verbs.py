@@ -19,7 +19,7 @@ import typer.main
 import gtpt
 from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
-from gtpt.data.check import check_experiment
+from gtpt.data.check import check_data
 from gtpt.detect import WholeImage
 from gtpt.evaluate import test as measure
 from gtpt.export.onnx import export
@@ -35,7 +35,7 @@ from gtpt.weights import download, list_weights
 PHOTOS = Path(__file__).parents[1] / "examples/photos"
 ONLY_THERE = {"as_json"}  # how the command prints
 # `train` and `test` read the experiment file; in Python its parts are arguments
-EXPERIMENT = {"cfg", "overrides", "experiment", "annotations", "images", "boxes"}
+EXPERIMENT = {"cfg", "overrides", "experiment", "data", "skeleton", "annotations", "images", "boxes"}
 
 
 def names(function: Callable) -> set[str]:
@@ -51,7 +51,7 @@ def names(function: Callable) -> set[str]:
         ("convert", names(convert)),
         ("export", names(export)),
         ("benchmark", names(benchmark)),
-        ("data check", names(check_experiment) - {"progress"}),
+        ("data check", names(check_data) - {"progress"}),
         ("weights list", names(list_weights) - {"registry"}),
         ("weights download", names(download) - {"registry", "format"}),
     ],
@@ -231,3 +231,10 @@ def test_modules_come_on_first_use() -> None:
 def test_unknown_setting_is_named(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="treshold"):
         gtpt.predict(PHOTOS, tmp_path, treshold=0.5)
+
+
+def test_the_public_face_is_complete() -> None:
+    code = "import gtpt; before = set(dir(gtpt)); assert set(gtpt.__all__) <= before; [getattr(gtpt, n) for n in before]"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert {"predict", "PoseEstimator", "to_coco", "model"} <= set(gtpt.__all__)
+    assert inspect.isfunction(gtpt.predict)

@@ -12,6 +12,7 @@ from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton, load_skeleton
 
 if TYPE_CHECKING:
+    from gtpt import benchmark, core, data, detect, engines, evaluate, export, io, model, tracking, train, viz, weights
     from gtpt.estimator import PoseEstimator
     from gtpt.io.formats import to_coco, to_csv, to_openpose, to_pandas, to_supervision
     from gtpt.io.images import read_image
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
     from gtpt.viz.poses import draw_poses
 
 __version__ = "0.1.0"
+
+_HOME = {  # of what comes on first use
+    "Pipeline": "gtpt.pipeline",
+    "PoseEstimator": "gtpt.estimator",
+    "Smoother": "gtpt.tracking",
+    "Tracker": "gtpt.tracking",
+    "draw_poses": "gtpt.viz.poses",
+    "open_source": "gtpt.io.sources",
+    "predict": "gtpt.prediction.runner",
+    "read_image": "gtpt.io.images",
+    **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "gtpt.io.formats"),
+}
+_MODULES = frozenset("benchmark core data detect engines evaluate export io model tracking train viz weights".split())
+
 __all__ = [
     "GtptError",
     "Pipeline",
@@ -30,8 +45,17 @@ __all__ = [
     "Skeleton",
     "Smoother",
     "Tracker",
+    "benchmark",
+    "core",
+    "data",
+    "detect",
     "draw_poses",
+    "engines",
+    "evaluate",
+    "export",
+    "io",
     "load_skeleton",
+    "model",
     "open_source",
     "predict",
     "read_image",
@@ -40,39 +64,21 @@ __all__ = [
     "to_openpose",
     "to_pandas",
     "to_supervision",
-]
-_HOME = {
-    "Pipeline": "pipeline",
-    "PoseEstimator": "estimator",
-    "Smoother": "tracking",
-    "Tracker": "tracking",
-    "draw_poses": "viz.poses",
-    "open_source": "io.sources",
-    "predict": "prediction.runner",
-    "read_image": "io.images",
-    **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "io.formats"),
-}
-
-
-_MODULES = {
-    "benchmark",
-    "data",
-    "detect",
-    "engines",
-    "evaluate",
-    "export",
-    "io",
-    "model",
     "tracking",
     "train",
     "viz",
     "weights",
-}
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        return import_module(f"{__name__}.{name}")
+        return import_module(f"gtpt.{name}")
     if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+        raise AttributeError(f"module 'gtpt' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from gtpt.core import simcc
 from gtpt.core.calibration import Calibration
@@ -83,7 +84,18 @@ class PoseEstimator:
         (width, height), name = self.input_size, self.engine.info.config.name
         return f"PoseEstimator({name}, {self.skeleton.name}, {width}x{height}, {type(self.engine).__name__})"
 
-    def __call__(self, images: Any, boxes: Any, scores: Any = None) -> Any:
+    @overload
+    def __call__(self, images: np.ndarray, boxes: ArrayLike | None, scores: ArrayLike | None = None) -> Poses: ...
+
+    @overload
+    def __call__(
+        self,
+        images: Sequence[np.ndarray],
+        boxes: Sequence[ArrayLike | None] | None,
+        scores: Sequence[ArrayLike | None] | None = None,
+    ) -> list[Poses]: ...
+
+    def __call__(self, images: Any, boxes: Any, scores: Any = None) -> Poses | list[Poses]:
         """Poses of one image, or of several at once.
 
         Args:
@@ -100,7 +112,9 @@ class PoseEstimator:
         """
         if isinstance(images, (str, Path)):
             raise InputError(f"images are arrays, got the path {str(images)!r}: read it with gtpt.read_image first")
-        if isinstance(images, np.ndarray) and images.ndim <= 3:
+        if isinstance(images, np.ndarray):
+            if images.ndim == 4:
+                raise InputError(f"one array is one image, got {images.shape}: give several as a list, list(images)")
             return self._estimate([images], [boxes], [scores])[0]
         boxes = [None] * len(images) if boxes is None else boxes
         scores = [None] * len(images) if scores is None else scores

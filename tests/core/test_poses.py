@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from gtpt import Poses, load_skeleton
+from gtpt.core.poses import ARRAYS
 
 BODY = load_skeleton("coco17")
 
@@ -133,3 +134,12 @@ def test_changed_copy_leaves_the_original(poses):
     np.testing.assert_array_equal(poses.keypoints, before)
     np.testing.assert_allclose(moved.keypoints - before, 1, atol=1e-4)
     np.testing.assert_array_equal(moved.ids, poses.ids)
+
+
+def test_arrays_are_copies(poses) -> None:
+    arrays = {name: getattr(poses, name).copy() for name in ARRAYS}
+    poses = poses.with_(**arrays)
+    before = poses.to_dict()
+    for array in arrays.values():
+        array += 1
+    assert poses.to_dict() == before

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gtpt.core.skeleton import DEFAULT_SIGMA, KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton import KeypointGroup, Skeleton, builtin_skeletons, load_skeleton
+from gtpt.core.skeleton_file import DEFAULT_SIGMA
 
 SKELETONS = {"body": "coco17", "wholebody": "coco_wholebody133"}
 
@@ -136,7 +137,7 @@ def test_unknown_skeleton_names_the_known_ones(tmp_path):
     assert set(SKELETONS.values()) <= set(builtin_skeletons())
     broken = tmp_path / "broken.yaml"
     broken.write_text("name: [unclosed")
-    with pytest.raises(ValueError, match=r"broken\.yaml: not a YAML file"):
+    with pytest.raises(ValueError, match=r"broken\.yaml is not YAML"):
         load_skeleton(broken)
 
 
@@ -240,3 +241,68 @@ def test_importing_gtpt_does_not_import_pydantic():
     code = "import sys, gtpt; print('pydantic' in sys.modules); gtpt.load_skeleton('coco17')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("left_ear", "right_ear"),
+        ("ear_left", "ear_right"),
+        ("Left Ear", "Right Ear"),
+        ("L_ear", "R_ear"),
+        ("leftEar", "rightEar"),
+        ("l_ear", "r_ear"),
+        ("LEar", "REar"),
+        ("earL", "earR"),
+        ("ear.l", "ear.r"),
+        ("EAR-LEFT", "EAR-RIGHT"),
+        ("leftear", "rightear"),
+        ("ear left 2", "ear right 2"),
+        ("paw_L_front", "paw_R_front"),
+        ("L1", "R1"),
+        ("ear_left", "right_ear"),
+        ("l_ear", "ear_right"),
+        ("左 left", "左 right"),
+    ],
+)
+def test_left_and_right_by_any_name(left, right):
+    """Alone, and beside other keypoints in both orders."""
+    for names in ([left, right], ["nose", right, "tail", left], [left, "left_knee", right, "right_knee"]):
+        skeleton = Skeleton.from_coco_category({"name": "animal", "keypoints": names})
+        a, b = names.index(left), names.index(right)
+        assert skeleton.flip_index[a] == b and skeleton.flip_index[b] == a
+        assert not skeleton.unpaired and Skeleton.from_dict(skeleton.to_dict()) == skeleton
+
+
+def test_names_that_are_no_pair():
+    """No guess where a partner is missing or there are two; names that look sided are told."""
+    names = ["nose", "left_ear", "l_eye", "R_paw", "tail", "right_hip", "hip_right", "hip_left", "left_right_axis", "l"]
+    skeleton = Skeleton.from_coco_category({"name": "animal", "keypoints": names})
+    assert skeleton.flip_pairs == ((7, 6),)
+    assert skeleton.unpaired == ("left_ear", "l_eye", "R_paw", "right_hip")
+    listed = Skeleton.from_dict({"name": "x", "keypoints": ["l_eye", "r_i"], "flip_pairs": [["l_eye", "r_i"]]})
+    assert not listed.unpaired and listed.flip_index.tolist() == [1, 0]
+
+
+def test_skeletons_that_would_take_for_ever():
+    """50,000 keypoints, or patterns that are matched with each of them."""
+    names = [f"k{i}" for i in range(50_000)]
+    for keypoints in (names, dict.fromkeys(names, 0.1)):
+        with pytest.raises(ValueError, match=r"50,000 keypoints, allowed are 1,000"):
+            Skeleton.from_dict({"name": "big", "keypoints": keypoints})
+    with pytest.raises(ValueError, match=r"50,000 keypoints, allowed are 1,000"):
+        Skeleton("big", tuple(names), np.full(50_000, 0.1))
+    many = [["k*", "k*"]] * 20_000
+    with pytest.raises(ValueError, match="flip pair"):
+        Skeleton.from_dict({"name": "big", "keypoints": names[:1000], "flip_pairs": many})
+
+
+def test_a_name_twice_in_a_file(tmp_path):
+    (tmp_path / "twice.yaml").write_text("name: x\nkeypoints:\n  nose: 0.1\n  ear: 0.1\n  nose: 0.2\n")
+    with pytest.raises(ValueError, match=r"twice\.yaml is not YAML: the key 'nose' is there twice"):
+        load_skeleton(tmp_path / "twice.yaml")
+
+
+def test_a_shared_skeleton_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        load_skeleton("coco17").sigmas[0] = 1

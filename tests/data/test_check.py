@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from gtpt import load_skeleton
-from gtpt.data.check import check, check_experiment
+from gtpt import Skeleton, load_skeleton
+from gtpt.data.check import check, check_data
 from gtpt.data.coco import read_coco
-from gtpt.train.config import Experiment, Source
+from gtpt.data.config import DataConfig, Source
 
 from .figures import HEIGHT, JOINTS, WIDTH, coco_file, draw_figure, figure_keypoints, write_set, zipped
 
@@ -130,7 +130,7 @@ def test_a_good_set_has_no_findings(tmp_path, packed):
     folder = write_set(tmp_path / "set", 3)
     root = zipped(folder) if packed else folder
     source = {"annotations": root / "annotations.json", "images": root / "images"}
-    report = check_experiment(Experiment(out=tmp_path, data={"train": [source], "val": source}))
+    report = check_data(DataConfig(train=[source], val=source), "coco17")
     assert not report.findings and len(report.sources) == 2 and str(report).count("no findings") == 2
     assert report.sources[0].counts["persons used"] == 3
 
@@ -152,7 +152,7 @@ def test_unusable_sources_are_findings(tmp_path):
     assert "in this order" in report.findings[0].detail and "none.json" in report.findings[1].detail
     assert "not a COCO file" in report.findings[3].detail
     with pytest.raises(ValueError, match="names no data"):
-        check_experiment(Experiment(out=tmp_path))
+        check_data(DataConfig(), "coco17")
 
 
 def test_nobody_left_is_a_finding(tmp_path):
@@ -183,3 +183,15 @@ def test_the_real_sets(shared):
     assert report.sources[0].counts["persons used"] == 1214
     assert {(f.kind, f.effect) for f in report.findings} == {("keypoint outside the image", USED)}
     assert len(report.findings) == 26
+
+
+def test_sides_without_a_partner_are_told(tmp_path):
+    """Mirrored crops would teach them wrong."""
+    source = Source(annotations=write_set(tmp_path / "set", 1) / "annotations.json", images=tmp_path / "set" / "images")
+    data = json.loads(source.annotations.read_text())
+    names = data["categories"][0]["keypoints"]
+    data["categories"][0]["keypoints"] = ["links" if name == "left_ear" else name for name in names]
+    source.annotations.write_text(json.dumps(data))
+    report = check([source], Skeleton.from_coco_category(data["categories"][0]))
+    (finding,) = report.findings
+    assert (finding.kind, finding.effect) == ("unpaired sides", "is used") and "'right_ear' look like" in finding.detail

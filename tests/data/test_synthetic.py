@@ -13,6 +13,7 @@ from gtpt.cli import main
 from gtpt.core.errors import GtptError, InputError, MissingExtraError, OutputError, SourceError
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.coco import read_coco
+from gtpt.data.config import Source
 from gtpt.data.images import FileStore
 from gtpt.data.synthetic import (
     Generator,
@@ -28,7 +29,6 @@ from gtpt.data.synthetic.points import MIRRORED, Points
 from gtpt.data.synthetic.poses import SIZES, Pose, PoseBank, mirrored, rotation
 from gtpt.data.synthetic.scene import Plan
 from gtpt.data.synthetic.surroundings import Surroundings, draw_scene, paint_out
-from gtpt.train.config import Source
 
 from .figures import BOX, JOINTS, write_set
 

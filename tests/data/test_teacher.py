@@ -12,13 +12,14 @@ from gtpt import load_skeleton
 from gtpt.core import simcc
 from gtpt.data.augment import AugmentConfig, paste
 from gtpt.data.coco import read_coco
+from gtpt.data.config import Source
 from gtpt.data.dataset import Collate, CropDataset, smooth
 from gtpt.data.images import FileStore
 from gtpt.data.teacher import load_teacher, splat
 from gtpt.evaluate.run import evaluate_network
 from gtpt.model import load
-from gtpt.train.config import Experiment, Source
-from gtpt.train.run import teach, train
+from gtpt.train.config import Experiment
+from gtpt.train.run import teach, train, training_set
 
 from .figures import write_set
 
@@ -115,21 +116,34 @@ def test_a_person_whom_the_teacher_was_not_shown_keeps_its_labels(folder, tmp_pa
         np.testing.assert_array_equal(taught[key].numpy(), alone[key].numpy(), err_msg=key)
 
 
-@pytest.mark.parametrize("labels", [True, False])
-def test_keypoints_without_a_label_are_the_teachers(folder, tmp_path, labels):
+def test_keypoints_without_a_label_are_the_teachers(folder, tmp_path):
     persons = read_coco(folder / "annotations.json", BODY)
     path = write_maps(tmp_path / "maps.npz", persons, skip=1)
     persons.visible[0, 5:] = 0
     teacher = load_teacher(path, persons, BODY)
     teacher.scores[0, 16] = 0.1  # not sure
-    source = Source(annotations=folder / "annotations.json", images=folder, teacher=path, labels=labels)
-    taught = teach(persons, teacher, source)
-    own = slice(0, 5) if labels else slice(0, 0)
-    np.testing.assert_array_equal(taught.keypoints[0, own], persons.keypoints[0, own])
+    taught = teach(persons, teacher, Source(annotations=folder / "annotations.json", images=folder, teacher=path))
+    np.testing.assert_array_equal(taught.keypoints[0, :5], persons.keypoints[0, :5])
     np.testing.assert_allclose(taught.keypoints[0, 5:16], persons.keypoints[0, 5:16] + 1, atol=1e-4)
-    assert (taught.visible[0, own] == 1).all() and np.allclose(taught.visible[0, 5:16], 0.8) and taught.visible[0, 16] == 0
-    assert taught.visible[1].max() == (1 if labels else 0)
+    assert (taught.visible[0, :5] == 1).all() and np.allclose(taught.visible[0, 5:16], 0.8) and taught.visible[0, 16] == 0
+    assert (taught.visible[1] == 1).all(), "the teacher was not shown this one"
     assert persons.visible[0, 5] == 0, "the persons that were given are changed"
+
+
+def test_boxes_are_enough_for_a_source_without_labels(folder, tmp_path):
+    """Neither keypoints nor areas; crowds are left out as ever."""
+    path = write_maps(tmp_path / "maps.npz", read_coco(folder / "annotations.json", BODY))
+    data = json.loads((folder / "annotations.json").read_text())
+    for annotation in data["annotations"]:
+        del annotation["keypoints"], annotation["area"]
+    data["annotations"][3]["iscrowd"] = 1
+    (tmp_path / "boxes.json").write_text(json.dumps(data))
+    source = Source(annotations=tmp_path / "boxes.json", images=folder / "images", teacher=path, labels=False)
+    setup = {"out": tmp_path, "model": {"input_size": SIZE}, "data": {"train": [source], "augment": EVERYTHING}}
+    crops = training_set(Experiment.model_validate(setup))
+    assert len(crops) == 5 and np.allclose(crops.persons.visible, 0.8)
+    batch = Collate(SIZE, SPLIT, teacher=0.5)([crops[0, 0]])
+    assert batch["weight"].max() == pytest.approx(0.8) and batch["target_x"].sum() > 0
 
 
 def test_labels_off_without_a_teacher_is_refused(folder):

@@ -224,3 +224,10 @@ def test_unknown_detectors(tmp_path: Path):
         make_detector(tmp_path / "no.csv")
     with pytest.raises(ValueError, match=r"\*\.json and from \*\.csv"):
         load_boxes(tmp_path / "boxes.txt")
+
+
+def test_known_boxes_are_copies() -> None:
+    table = np.float32([[1, 2, 30, 40]])
+    given = GivenBoxes({"a.jpg": table})
+    table += 100
+    assert given.find("a.jpg").boxes.tolist() == [[1, 2, 30, 40]]

@@ -143,7 +143,7 @@ def test_a_real_batch_that_does_not_fit() -> None:
 
 
 def test_torch_shows_what_it_kept(files: dict[str, Path]) -> None:
-    """The engine runs the inference form; what it kept is what the network keeps."""
+    """The engine runs rewritten weights; what it kept is what the network keeps."""
     from gtpt.model import load, normalize
 
     with torch.inference_mode():

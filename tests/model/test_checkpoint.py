@@ -1,5 +1,6 @@
 """Our checkpoints: bit for bit, self-describing, and never half-written."""
 
+import json
 import os
 import stat
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 
 from gtpt import Skeleton
+from gtpt.core.errors import WeightsError
 from gtpt.model import build, convert, load, save
 from gtpt.model.checkpoint import read_header, replace_atomically
 
@@ -118,8 +120,6 @@ def test_bad_files_are_named(net, tmp_path):
 
 
 def test_header_and_tensors_must_belong_together(net, tmp_path):
-    import json
-
     from safetensors.torch import load_file, save_file
 
     path = tmp_path / "net.safetensors"
@@ -144,3 +144,74 @@ def test_a_network_without_skeleton_is_not_saved(tmp_path):
     net.skeleton = None
     with pytest.raises(ValueError, match="no skeleton"):
         save(net, tmp_path / "x.safetensors")
+
+
+def test_a_flipped_byte_is_noticed(net, tmp_path):
+    """In the numbers and in the header, where the file is still a valid one."""
+    path = tmp_path / "net.safetensors"
+    save(net, path, {"AP": 0.51})
+    whole = path.read_bytes()
+    for at in (len(whole) - 3, whole.index(b"0.51") + 3):
+        changed = bytearray(whole)
+        changed[at] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(WeightsError, match=r"net\.safetensors is not as it was written"):
+            load(path)
+    path.write_bytes(whole)
+    assert load(path) and "sha256" not in read_header(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(net, tmp_path, value):
+    """Written by another program or an older version: ours does not write them."""
+    from safetensors.torch import load_file, save_file
+
+    save(net, tmp_path / "net.safetensors")
+    tensors = load_file(tmp_path / "net.safetensors")
+    tensors["head_x.1.bias"][3] = value
+    header = json.dumps(read_header(tmp_path / "net.safetensors"))
+    save_file(tensors, tmp_path / "diverged.safetensors", metadata={"gtpt": header})
+    with pytest.raises(WeightsError, match=r"diverged\.safetensors has weights that are not finite \(head_x\.1\.bias\)"):
+        load(tmp_path / "diverged.safetensors")
+    broken = build("gtpt-t", CUSTOM, input_size=(72, 96), keep_rates=(1, 0.8, 0.6, 0.5))
+    broken.head_x[1].bias.data[3] = value
+    with pytest.raises(WeightsError, match="this network has weights that are not finite"):
+        save(broken, tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dim": 10**9},
+        {"dim": 128.5},
+        {"heads": float("inf")},
+        {"input_size": [4092, 4096]},
+        {"input_size": [10**400, 96]},
+        {"coarse_layers": 10**9},
+        {"simcc_split": 1e12},
+        {"simcc_split": float("nan")},
+        {"patch": [4, 1e300]},
+        {"keep_rates": [1, "a", 0.5, 0.5]},
+        {"groups": []},
+        {"groups": [{"name": "all", "keypoints": [0, 1, 2, 3, 4e9], "parts": []}]},
+    ],
+)
+def test_a_header_cannot_ask_for_what_the_file_does_not_hold(net, tmp_path, change):
+    """Sizes are compared before memory is taken: this test would need terabytes."""
+    from safetensors.torch import load_file, save_file
+
+    save(net, tmp_path / "net.safetensors")
+    header = read_header(tmp_path / "net.safetensors")
+    header["config"] |= change
+    save_file(load_file(tmp_path / "net.safetensors"), tmp_path / "lie.safetensors", metadata={"gtpt": json.dumps(header)})
+    with pytest.raises(WeightsError, match=r"lie\.safetensors"):
+        load(tmp_path / "lie.safetensors")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"config": ' + "1" * 5000 + "}", '{"config": 1, "config": 2}'])
+def test_a_header_that_no_json_reader_should_read(net, tmp_path, text):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "bomb.safetensors", metadata={"gtpt": text})
+    with pytest.raises(WeightsError, match=r"bomb\.safetensors was not written by gtpt: its header is not JSON"):
+        load(tmp_path / "bomb.safetensors")

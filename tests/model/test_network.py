@@ -10,7 +10,6 @@ from gtpt import Skeleton
 from gtpt.model import build, normalize
 from gtpt.model.network import sine_table
 from gtpt.model.official import from_official_state
-from gtpt.model.stem import channel_shuffle
 
 SMALL = (96, 128)  # 8 x 8 patches
 
@@ -133,11 +132,6 @@ def test_normalize_is_the_official_one():
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = ((crops / 255 - mean) / std).permute(0, 3, 1, 2)
     torch.testing.assert_close(normalize(crops), expected)
-
-
-def test_channel_shuffle_interleaves_halves():
-    channels = torch.arange(8.0).view(1, 8, 1, 1)
-    assert channel_shuffle(channels).flatten().tolist() == [0, 4, 1, 5, 2, 6, 3, 7]
 
 
 def hand() -> Skeleton:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from gtpt.model.stem import DepthwiseConv2d
+from gtpt.model.stem import DepthwiseConv2d, ShuffleUnit, interleave
 
 
 def gradients(layer: nn.Module, x: Tensor, weight: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -60,3 +60,23 @@ def test_a_copy_of_a_layer_in_evaluation_is_the_plain_convolution():
     layer = copy.deepcopy(DepthwiseConv2d(4, 2)).eval()
     x = torch.randn(2, 4, 6, 6)
     torch.testing.assert_close(layer(x), plain(layer)(x), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("formats", [(torch.contiguous_format, torch.channels_last), (torch.channels_last,) * 2])
+def test_channel_shuffle_interleaves_halves(formats):
+    halves = torch.arange(48.0, dtype=torch.float64).view(2, 1, 4, 2, 3)
+    ours = [h.contiguous(memory_format=f).requires_grad_() for h, f in zip(halves, formats, strict=True)]
+    out = interleave(*ours)
+    assert out[0, :, 0, 0].tolist() == [0, 24, 6, 30, 12, 36, 18, 42]
+    assert out.is_contiguous(memory_format=torch.channels_last)
+    assert torch.autograd.gradcheck(interleave, ours)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_maps_and_gradients_stay_channels_last(stride):
+    unit = ShuffleUnit(8, 8, stride)
+    x = torch.randn(2, 8, 6, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    y = unit(x)
+    y.sum().backward()
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)

@@ -150,10 +150,24 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(experiment, tmp_path):
     last = experiment().out / LAST
     whole, mark = last.read_bytes(), tmp_path / "was_run"
     torch.save({**torch.load(last, weights_only=True), "extra": Malicious(mark)}, tmp_path / "bad.ckpt")
-    for content in (whole[: len(whole) // 2], b"", (tmp_path / "bad.ckpt").read_bytes()):
+    state = torch.load(last, weights_only=True)
+    torch.save({**state, "optimizer_states": []}, tmp_path / "forgetful.ckpt")
+    torch.save({}, tmp_path / "empty.ckpt")
+    spoilt = {
+        key: value * float("nan") if value.is_floating_point() else value for key, value in state["state_dict"].items()
+    }
+    torch.save({**state, "state_dict": spoilt}, tmp_path / "diverged.ckpt")
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 4
+    contents = [whole[: len(whole) // 2], b"", bytes(len(whole)), bytes(flipped), b"PK\x03\x04" + whole[4:99]]
+    for content in (*contents, *(path.read_bytes() for path in sorted(tmp_path.glob("*.ckpt")))):
         last.write_bytes(content)
-        with pytest.raises(ValueError, match=r"last\.ckpt .*(\n.*)?begins anew; train\.init=.*/out/best\.safetensors"):
+        way_out = (
+            r"^cannot resume: .*/last\.ckpt .* To begin anew, move it away and give train\.init=.*/out/final\.safetensors"
+        )
+        with pytest.raises(ValueError, match=way_out) as refusal:
             train(experiment(), progress=False)
+        assert "weights_only" not in str(refusal.value) and "Traceback" not in str(refusal.value)
         assert last.read_bytes() == content and not mark.exists()
     last.write_bytes(whole)
     train(experiment(), progress=False)

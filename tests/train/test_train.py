@@ -19,7 +19,7 @@ from gtpt.evaluate.run import test as evaluate
 from gtpt.model import build, load, save
 from gtpt.model.checkpoint import read_header
 from gtpt.train.module import PoseTraining
-from gtpt.train.run import BEST, LAST, CheckpointKeeper, train, training_set
+from gtpt.train.run import BEST, LAST, CheckpointKeeper, _alone_in, train, training_set
 
 from . import frozen_norms
 
@@ -281,3 +281,13 @@ def test_learns_real_people_by_heart(experiment, real_crops):
     assert len(losses) == 100 and losses[-1] < 0.4 * losses[0]
     report = evaluate_network(load(final), real_crops["annotations"], real_crops["images"], flip_test=False).report
     assert report.ap > 0.85
+
+
+def test_two_trainings_in_one_folder(experiment):
+    """The second one says so and changes nothing; when the first one is done, it goes on from there."""
+    setup = experiment("train.epochs=1")
+    with _alone_in(setup.out):
+        with pytest.raises(ValueError, match=r"another training is running in .*out: .* set another `out=`"):
+            train(setup, progress=False)
+        assert [path.name for path in setup.out.iterdir()] == ["logs"]
+    assert train(setup, progress=False).is_file()

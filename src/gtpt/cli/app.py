@@ -16,6 +16,7 @@ from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.predict import predict
 from gtpt.cli.train import test, train
+from gtpt.cli.web import web
 from gtpt.cli.weights import app as weights
 from gtpt.core.errors import GtptError
 
@@ -35,6 +36,7 @@ app.command()(convert)
 app.command()(export)
 app.command()(info)
 app.command()(benchmark)
+app.command()(web)
 data = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
 data.command()(check)
 data.command()(preview)

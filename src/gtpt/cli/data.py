@@ -25,11 +25,12 @@ def check(
     Exit code 3 if something was found that training would skip or stumble over.
     """
     from gtpt.cli.progress import progress_bar
-    from gtpt.data.check import check_experiment
+    from gtpt.data.check import check_data
     from gtpt.train.config import load_experiment
 
+    experiment = load_experiment(cfg, overrides)
     with progress_bar("images", quiet=as_json) as progress:
-        report = check_experiment(load_experiment(cfg, overrides), decode=decode, progress=progress)
+        report = check_data(experiment.data, experiment.model.skeleton, decode=decode, progress=progress)
     typer.echo(report.to_json() if as_json else str(report))
     if any(finding.effect != "is used" for finding in report.findings):
         raise typer.Exit(3)

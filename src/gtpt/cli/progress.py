@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-Wrap = Callable[[Iterable], Iterable]
+Wrap = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def progress_bar(unit: str, *, quiet: bool = False) -> Iterator[Wrap]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
 
-        def wrap(items: Iterable) -> Iterable[Any]:
+        def wrap(items: Iterable[Any]) -> Iterable[Any]:
             total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]
             return bar.track(items, total=total, description=unit)
 

@@ -49,7 +49,7 @@ class Calibration:
 
     def __call__(self, raw: np.ndarray) -> np.ndarray:
         """Probabilities, float32 in [0, 1], of raw scores of any shape."""
-        return np.interp(raw, self.raw, self.calibrated).astype(np.float32)
+        return np.asarray(np.interp(raw, self.raw, self.calibrated), dtype=np.float32)
 
     @classmethod
     def default(cls) -> Calibration:

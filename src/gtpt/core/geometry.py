@@ -155,7 +155,8 @@ def invert_affine(matrices: np.ndarray) -> np.ndarray:
 
 def transform_points(points: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Apply (N, 2, 3) affine maps to (N, K, 2) points."""
-    return np.einsum("nij,nkj->nki", matrices[:, :, :2], points) + matrices[:, None, :, 2]
+    turned = np.einsum("nij,nkj->nki", matrices[:, :, :2], points)
+    return np.asarray(turned + matrices[:, None, :, 2])
 
 
 def crop(image: np.ndarray, matrix: np.ndarray, input_size: tuple[int, int], out: np.ndarray | None = None) -> np.ndarray:
@@ -201,7 +202,7 @@ def half_body_crop(
         aspect: width / height of the network's input.
 
     Returns:
-        Centre (2,) and size (2,), float32; None if the half has fewer than two joints.
+        Centre (2,) and size (2,), float32; None if the half has fewer than two joints, or all of them in one place.
     """
     is_lower = np.zeros(len(keypoints), dtype=bool)
     is_lower[list(lower_body)] = True
@@ -213,8 +214,10 @@ def half_body_crop(
     if len(chosen) < 2:
         return None
     chosen = chosen.astype(np.float32)
-    extent = fit_aspect(chosen.max(axis=0) - chosen.min(axis=0), aspect)
-    return chosen.mean(axis=0), (extent * HALF_BODY_PADDING).astype(np.float32)
+    extent = chosen.max(axis=0) - chosen.min(axis=0)
+    if extent.max() < 1:  # pixel: a crop of nothing, whose scale would be infinite
+        return None
+    return chosen.mean(axis=0), (fit_aspect(extent, aspect) * HALF_BODY_PADDING).astype(np.float32)
 
 
 def mirror_crops(crops: np.ndarray) -> np.ndarray:

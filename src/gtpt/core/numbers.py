@@ -16,11 +16,12 @@ def to_json_text(data: Any) -> str:
     return json.dumps(data, allow_nan=False, separators=(",", ":"))
 
 
-def shortest(values: np.ndarray) -> Any:
+def shortest(values: np.ndarray) -> list[Any]:
     """Nested lists of floats whose text is the shortest of the float32; None where not finite."""
     numbers = values.astype(np.float32).astype("U32").astype(np.float64).astype(object)
     numbers[~np.isfinite(values)] = None
-    return numbers.tolist()
+    nested: list[Any] = numbers.tolist()
+    return nested
 
 
 def finite_points(points: np.ndarray) -> np.ndarray:

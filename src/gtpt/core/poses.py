@@ -46,7 +46,7 @@ class Poses:
 
     Raises:
         ValueError: a field of another type or shape or with a value out of range; the message names the value and what is
-            allowed. What is written into the arrays later is not checked.
+            allowed. The arrays are copies; what is written into them later is not checked.
     """
 
     boxes: np.ndarray
@@ -232,7 +232,7 @@ def _as_array(name: str, values: Any) -> np.ndarray:
     try:
         given = np.asarray(values)
         with np.errstate(invalid="ignore", over="ignore"):
-            array = given.astype(kind, copy=False)
+            array = given.astype(kind)  # a copy: what the caller does to theirs later is no business of ours
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"Poses.{name} must be an array of {ARRAYS[name]}: {error}") from None
     if kind is np.int64 and (lost := array != given).any():  # a fraction, NaN, a number that int64 cannot hold

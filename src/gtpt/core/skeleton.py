@@ -6,21 +6,28 @@ user's own is a third of the same form (see `docs/skeletons.md`). Nothing here k
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from gtpt.core.errors import InputError
+from gtpt.core.text import read_yaml
 
 BUILTIN_DIR = Path(__file__).parent / "skeletons"
-DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
+MAX_KEYPOINTS = 1000  # a whole body has 133
+
+SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
+# words of "left_ear", "leftEar", "LEar" and "ear2"; letters of other scripts are letters too
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
+_JOINED = re.compile(r"(?P<first>left|right)(?P<rest>.+)|(?P<begin>.+)(?P<last>left|right)")
 
 
 @dataclass(frozen=True)
@@ -75,19 +82,22 @@ class Skeleton:
         count = len(self.keypoints)
         if not count:
             raise InputError(f"skeleton {self.name!r} has no keypoints")
-        if twice := sorted({k for k in self.keypoints if self.keypoints.count(k) > 1}):
+        if count > MAX_KEYPOINTS:
+            raise InputError(
+                f"skeleton {self.name!r} has {count:,} keypoints, allowed are {MAX_KEYPOINTS:,}: each is a token"
+            )
+        if twice := _twice(self.keypoints):
             raise InputError(f"skeleton {self.name!r}: keypoint names must be unique, twice: {twice}")
-        sigmas = np.asarray(self.sigmas, dtype=np.float64)
+        sigmas = np.array(self.sigmas, dtype=np.float64)
         if sigmas.shape != (count,) or not np.all(np.isfinite(sigmas) & (sigmas > 0)):
             raise InputError(f"skeleton {self.name!r}: sigmas must be {count} positive numbers, got {self.sigmas!r}")
+        sigmas.setflags(write=False)  # the built-in skeletons are shared by everybody
         object.__setattr__(self, "sigmas", sigmas)
         if not self.groups:
             object.__setattr__(self, "groups", (KeypointGroup("all", tuple(range(count))),))
         self._check_indices()
         self._check_groups()
-        paired = [i for pair in self.flip_pairs for i in pair]
-        if len(set(paired)) != len(paired):
-            twice = sorted({self.keypoints[i] for i in paired if paired.count(i) > 1})
+        if twice := _twice([self.keypoints[i] for pair in self.flip_pairs for i in pair]):
             raise InputError(f"skeleton {self.name!r}: a keypoint can be in one flip pair only, twice: {twice}")
 
     def _check_indices(self) -> None:
@@ -108,8 +118,8 @@ class Skeleton:
                 raise InputError(f"skeleton {self.name!r}: {what}: no keypoint {odd[0]!r}, {allowed}")
 
     def _check_groups(self) -> None:
-        owners = [i for g in self.groups for i in (*g.keypoints, *g.fine)]
-        if odd := [name for i, name in enumerate(self.keypoints) if owners.count(i) != 1]:
+        owners = Counter(i for g in self.groups for i in (*g.keypoints, *g.fine))
+        if odd := [name for i, name in enumerate(self.keypoints) if owners[i] != 1]:
             raise InputError(f"skeleton {self.name!r}: each keypoint must be in exactly one group, not so: {odd}")
         for group in self.groups:
             if not group.keypoints:
@@ -136,6 +146,12 @@ class Skeleton:
             index[a], index[b] = b, a
         return index
 
+    @cached_property
+    def unpaired(self) -> tuple[str, ...]:
+        """Keypoints whose names look like one side of a body but that have no mirror partner."""
+        paired = {i for pair in self.flip_pairs for i in pair}
+        return tuple(name for i, name in enumerate(self.keypoints) if i not in paired and split_side(name) is not None)
+
     def index(self, name: str) -> int:
         """Index of a keypoint by name; ValueError with the known names if there is none."""
         return _lookup(self.keypoints, name, f"skeleton {self.name!r}")
@@ -156,9 +172,12 @@ class Skeleton:
 
         form = read_form(data, source)
         names = tuple(form.keypoints)
+        if len(names) > MAX_KEYPOINTS:
+            raise InputError(f"{source}: {len(names):,} keypoints, allowed are {MAX_KEYPOINTS:,}: each is a token")
+        match = lru_cache(maxsize=None)(partial(_match, names, source=source))  # the same pattern often comes again
 
         def pick(patterns: Iterable[str]) -> tuple[int, ...]:
-            return tuple(i for p in patterns for i in _match(names, p, source))
+            return tuple(i for p in patterns for i in match(p))
 
         chains = [_chain(pick(chain), chain, source) for chain in form.edges]
         groups = tuple(
@@ -184,7 +203,7 @@ class Skeleton:
     def to_dict(self) -> dict[str, Any]:
         """The file form, so that `Skeleton.from_dict(s.to_dict()) == s`; plain JSON types."""
         name = self.keypoints.__getitem__
-        automatic = set(_left_right_pairs(self.keypoints))
+        automatic = set(left_right_pairs(self.keypoints))
         return {
             "name": self.name,
             "keypoints": dict(zip(self.keypoints, self.sigmas.tolist(), strict=True)),
@@ -250,10 +269,7 @@ def load_skeleton(source: str | Path | Skeleton) -> Skeleton:
 
 @lru_cache(maxsize=16)
 def _read_cached(path: Path, _modified: float) -> Skeleton:
-    try:
-        return Skeleton.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a YAML file: {error}") from error
+    return Skeleton.from_dict(read_yaml(path), str(path))
 
 
 def _read(path: Path) -> Skeleton:
@@ -267,9 +283,9 @@ def _lookup(names: Sequence[str], name: str, source: str) -> int:
         raise InputError(f"{source}: no keypoint {name!r}; known: {list(names)}") from None
 
 
-def _match(names: Sequence[str], pattern: str, source: str) -> list[int]:
+def _match(names: Sequence[str], pattern: str, *, source: str) -> list[int]:
     """Indices of a name, or of a pattern with * in keypoint order."""
-    if "*" not in pattern:
+    if "*" not in pattern or pattern in names:
         return [_lookup(names, pattern, source)]
     if found := [i for i, n in enumerate(names) if fnmatchcase(n, pattern)]:
         return found
@@ -288,13 +304,50 @@ def _pair(indices: tuple[int, ...], names: Sequence[str], source: str) -> tuple[
     return indices[0], indices[1]
 
 
-def _left_right_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """left_X and right_X mirror each other without being listed."""
-    mirror = {n: "right" + n.removeprefix("left") for n in names if n.startswith("left_")}
-    return tuple((names.index(left), names.index(right)) for left, right in mirror.items() if right in names)
+def split_side(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Which side a keypoint is on by its name, and its words with "*" for the side; None if the name tells no side.
+
+    Understood are left and right as a word ("left_ear", "ear_left", "Left Ear", "leftEar"), l and r as one of several
+    ("l_ear", "L_ear", "LEar", "ear.R"), and left and right as the beginning or end of a word ("leftear").
+    """
+    words = [word.casefold() for word in _WORDS.findall(name)]
+    told = {i: SIDES[word] for i, word in enumerate(words) if len(word) > 1 and word in SIDES}
+    told = told or {i: SIDES[word] for i, word in enumerate(words) if len(words) > 1 and word in SIDES}
+    if not told:
+        parts = [(i, match) for i, word in enumerate(words) if (match := _JOINED.fullmatch(word))]
+        if len(parts) == 1:
+            (at, match), told = parts[0], {parts[0][0]: parts[0][1]["first"] or parts[0][1]["last"]}
+            words[at : at + 1] = ["*", match["rest"] or match["begin"]]
+            return told[at], tuple(words)
+    if len(set(told.values())) != 1:
+        return None
+    return next(iter(told.values())), tuple("*" if i in told else word for i, word in enumerate(words))
+
+
+def left_right_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:
+    """Keypoints that mirror each other by their names, without being listed: indices of the left and the right one.
+
+    Two names are a pair if they have the same words but for the side, in the same order or else with the side elsewhere
+    ("ear_left" and "right_ear"), and no third one has them too.
+    """
+    sided = {i: split for i, name in enumerate(names) if (split := split_side(name)) is not None}
+    pairs: list[tuple[int, int]] = []
+    for key in (lambda words: words, lambda words: tuple(word for word in words if word != "*")):
+        alike: dict[tuple[str, ...], dict[str, list[int]]] = {}
+        for i, (side, words) in sided.items():
+            alike.setdefault(key(words), {"left": [], "right": []})[side].append(i)
+        found = [(sides["left"][0], sides["right"][0]) for sides in alike.values() if [*map(len, sides.values())] == [1, 1]]
+        pairs += found
+        paired = {i for pair in found for i in pair}
+        sided = {i: split for i, split in sided.items() if i not in paired}
+    return tuple(pairs)
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def _flip_pairs(names: Sequence[str], listed: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """The automatic left_X, right_X pairs and the listed ones; listing an automatic pair again does no harm."""
-    unordered = {frozenset(pair): pair for pair in (*listed, *_left_right_pairs(names))}
+    """The pairs that names tell and the listed ones; listing an automatic pair again does no harm."""
+    unordered = {frozenset(pair): pair for pair in (*listed, *left_right_pairs(names))}
     return tuple(sorted(unordered.values()))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from gtpt.core.errors import InputError
+
+DEFAULT_SIGMA = 0.05  # between a COCO wrist (0.062) and an elbow of a small animal; stated in docs/skeletons.md
 
 EXPECTED = {  # pydantic's error types in words that name what is allowed
     "string_type": "must be a name; a word such as yes or 1.5 needs quotes in YAML",
@@ -18,6 +21,8 @@ EXPECTED = {  # pydantic's error types in words that name what is allowed
     "float_parsing": "must be a number, the OKS sigma",
     "extra_forbidden": "is no key here; allowed: 'keypoints', 'parts'",
 }
+
+SHOWN = 10  # problems in one message
 
 
 def _as_name(value: Any) -> Any:
@@ -37,8 +42,6 @@ def _or_empty(kind: type) -> BeforeValidator:
 
 def _with_sigmas(value: Any) -> Any:
     """A bare list of names gets sigmas by default."""
-    from gtpt.core.skeleton import DEFAULT_SIGMA
-
     if not isinstance(value, (list, tuple)):
         if not isinstance(value, Mapping):
             raise InputError("must be a list of names or a mapping of names to sigmas")
@@ -46,7 +49,7 @@ def _with_sigmas(value: Any) -> Any:
     names = [_as_name(name) for name in value]
     if odd := [name for name in names if not isinstance(name, str)]:
         raise InputError(f"must be names, {odd[0]!r} {EXPECTED['string_type'].partition('; ')[2]}")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
         raise InputError(f"keypoint names must be unique, twice: {twice}")
     return dict.fromkeys(names, DEFAULT_SIGMA)
 
@@ -89,7 +92,11 @@ def read_form(data: Any, source: str) -> SkeletonForm:
     try:
         return SkeletonForm.model_validate(dict(data))
     except ValidationError as error:
-        raise InputError("\n".join(f"{source}: {_explain(problem)}" for problem in error.errors())) from None
+        problems = error.errors()
+        shown = [f"{source}: {_explain(problem)}" for problem in problems[:SHOWN]]
+        if len(problems) > SHOWN:
+            shown.append(f"{source}: and {len(problems) - SHOWN} more")
+        raise InputError("\n".join(shown)) from None
 
 
 def _explain(problem: Any) -> str:

@@ -29,7 +29,7 @@ class AugmentConfig(BaseModel):
         paste: chance to cover a part of the person with a piece of another training image (ours; official 0).
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     half_body: float = Field(default=0.3, ge=0, le=1)
     half_body_choice: Literal["official", "uniform"] = "official"
     scale: float = Field(default=0.35, ge=0, lt=1)

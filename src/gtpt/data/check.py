@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,13 +15,11 @@ from gtpt.core.errors import AnnotationError, InputError
 from gtpt.core.geometry import clean_boxes
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.annotations import Annotation, Annotations, Image, read_annotations
+from gtpt.data.config import DataConfig, Source
 from gtpt.data.images import FileStore
 
-if TYPE_CHECKING:
-    from gtpt.train.config import Experiment, Source
-
 Effect = Literal["stops training", "is skipped", "is used"]
-Progress = Callable[[Iterable], Iterable]
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 SHOWN = 5  # findings of a kind in the text; the JSON has all
 BOX_TOLERANCE = 2.0  # pixels that rounding may put a box beyond its image
@@ -85,13 +83,14 @@ class CheckReport:
         return "\n\n".join(map(_as_text, self.sources))
 
 
-def check_experiment(experiment: Experiment, *, decode: bool = True, progress: Progress = iter) -> CheckReport:
-    """All data sets of an experiment; see `check`."""
-    data = experiment.data
+def check_data(
+    data: DataConfig, skeleton: str | Path | Skeleton, *, decode: bool = True, progress: Progress = iter
+) -> CheckReport:
+    """All data sets of an experiment, of which this is the section `data`; see `check`."""
     sources = [*data.train, *([data.val] if data.val else [])]
     if not sources:
         raise InputError("the experiment names no data: set data.train to a list of {annotations, images}")
-    return check(sources, load_skeleton(experiment.model.skeleton), decode=decode, progress=progress)
+    return check(sources, load_skeleton(skeleton), decode=decode, progress=progress)
 
 
 def check(sources: Iterable[Source], skeleton: Skeleton, *, decode: bool = True, progress: Progress = iter) -> CheckReport:
@@ -106,6 +105,14 @@ def check(sources: Iterable[Source], skeleton: Skeleton, *, decode: bool = True,
     return CheckReport([_check_source(source, skeleton, decode, progress) for source in sources])
 
 
+def unpaired_sides(skeleton: Skeleton) -> str:
+    """What is said of keypoints that look like one side of a body but have no partner on the other."""
+    return (
+        f"skeleton {skeleton.name!r}: {', '.join(map(repr, skeleton.unpaired))} look like one side of a body, but no "
+        f"keypoint is named as the other side: mirrored crops teach them wrong. List both in the flip_pairs of its file"
+    )
+
+
 def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Progress) -> SourceReport:
     report = SourceReport(str(source.annotations), str(source.images))
     try:
@@ -116,6 +123,8 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
     except (OSError, ValueError) as error:  # nothing else can be looked at
         report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
         return report
+    if skeleton.unpaired:
+        report.findings.append(Finding("unpaired sides", str(skeleton.name), None, unpaired_sides(skeleton), "is used"))
     used = _check_annotations(file, images, category, skeleton, report)
     needed = [image for image in images.values() if image.id in used]
     look = _check_pixels if decode else _check_existence

@@ -57,7 +57,9 @@ class Persons:
         return cls(**arrays, stores=np.concatenate(stores))
 
 
-def read_coco(annotations: str | Path | Mapping[str, Any] | Annotations, skeleton: Skeleton) -> Persons:
+def read_coco(
+    annotations: str | Path | Mapping[str, Any] | Annotations, skeleton: Skeleton, *, labelled: bool = True
+) -> Persons:
     """The person instances that official GTPT trains on and evaluates with ground-truth boxes.
 
     Kept are instances of category "person" (or the file's only category), not crowds, with a positive area, at least one
@@ -66,6 +68,7 @@ def read_coco(annotations: str | Path | Mapping[str, Any] | Annotations, skeleto
     Args:
         annotations: COCO keypoint JSON: a path, a member of a zip, the parsed file, or what `read_annotations` gave.
         skeleton: tells how many keypoints each instance must have.
+        labelled: False takes everybody with a box who is no crowd, without keypoints: a teacher will tell them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -73,9 +76,12 @@ def read_coco(annotations: str | Path | Mapping[str, Any] | Annotations, skeleto
     """
     file = read_annotations(annotations)
     category, images = file.person_category(), file.images_by_id()
-    rows = [a for a in file.annotations if a.category_id == category and a.counts]
-    file.check_keypoint_names(skeleton, category)
-    joints = np.array([a.joints(skeleton, f"{file.source}: annotation {a.id}") for a in rows])
+    rows = [a for a in file.annotations if a.category_id == category and (a.counts if labelled else not a.iscrowd)]
+    if labelled:
+        file.check_keypoint_names(skeleton, category)
+        joints = np.array([a.joints(skeleton, f"{file.source}: annotation {a.id}") for a in rows])
+    else:
+        joints = np.zeros((len(rows), len(skeleton), 3))
     joints = joints.reshape(-1, len(skeleton), 3)
     owners = [_image_of(a, images, f"{file.source}: annotation {a.id}") for a in rows]
     found = np.array([a.box(f"{file.source}: annotation {a.id}") for a in rows]).reshape(-1, 4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class TeacherMaps:
     mass: np.ndarray
     keypoints: np.ndarray
     scores: np.ndarray
-    _rows: dict = field(default_factory=dict, repr=False)
+    _rows: dict[Any, int] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._rows.update((i, row) for row, i in enumerate(self.ids.tolist()))

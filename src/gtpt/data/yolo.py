@@ -87,7 +87,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no data set description at {path}; it is the data.yaml that `yolo pose train` is given")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise AnnotationError(f"{path} is not YAML: {error}") from error
     shape = data.get("kpt_shape") if isinstance(data, dict) else None

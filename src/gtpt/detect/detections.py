@@ -26,7 +26,7 @@ class Detections:
     scores: np.ndarray
 
     def __post_init__(self) -> None:
-        boxes, scores = (np.asarray(a, dtype=np.float32) for a in (self.boxes, self.scores))
+        boxes, scores = (np.array(a, dtype=np.float32) for a in (self.boxes, self.scores))  # copies, as in Poses
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         if boxes.ndim != 2 or boxes.shape[1] != 4:
             raise ValueError(f"boxes must have shape (N, 4), x1, y1, x2, y2, got {boxes.shape}")

@@ -87,7 +87,7 @@ class YoloxDetector(Detector):
         return Detections(boxes[keep], scores[keep])
 
     def _run(self, blob: np.ndarray) -> np.ndarray:
-        raw = self._session.run(None, {self._session.get_inputs()[0].name: blob})[0]
+        raw: np.ndarray = self._session.run(None, {self._session.get_inputs()[0].name: blob})[0]
         cells = len(self._cells)
         if raw.ndim != 3 or raw.shape[:2] != (len(blob), cells) or raw.shape[2] < 6:
             raise self._foreign(f"it gives {raw.shape} instead of ({len(blob)}, {cells}, 5 + classes)")
@@ -106,8 +106,8 @@ class YoloxDetector(Detector):
             raise self._foreign(f"it takes {takes} instead of float images (B, 3, H, W) of a fixed size in steps of 32")
         return shape[0] if isinstance(shape[0], int) else None, shape[2], shape[3]
 
-    def _foreign(self, reason: str) -> ValueError:
-        return ValueError(f"{self.model} is no YOLOX network: {reason}; export it as YOLOX does, without its decoding")
+    def _foreign(self, reason: str) -> WeightsError:
+        return WeightsError(f"{self.model} is no YOLOX network: {reason}; export it as YOLOX does, without its decoding")
 
 
 def letterbox(picture: np.ndarray, out: np.ndarray) -> float:
@@ -121,7 +121,7 @@ def letterbox(picture: np.ndarray, out: np.ndarray) -> float:
         Pixels of the input per pixel of the image.
     """
     height, width = picture.shape[:2]
-    ratio = min(out.shape[1] / height, out.shape[2] / width)
+    ratio: float = min(out.shape[1] / height, out.shape[2] / width)
     size = max(int(width * ratio), 1), max(int(height * ratio), 1)
     resized = cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)
     out[:, : size[1], : size[0]] = resized[..., ::-1].transpose(2, 0, 1)

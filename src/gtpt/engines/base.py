@@ -159,12 +159,12 @@ class OpenVinoEngine(_Engine):
 
 
 class TorchEngine(_Engine):
-    """The inference form of a safetensors file of ours, or of an authors' checkpoint, in PyTorch."""
+    """A safetensors file of ours, or an authors' checkpoint, reparameterized in PyTorch."""
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
         require("torch", "torch")
         from gtpt.model import load, load_official
-        from gtpt.model.inference import inference_form
+        from gtpt.model.reparameterize import reparameterize
 
         check_torch_device(device)
         if path.suffix == ".safetensors":
@@ -176,7 +176,7 @@ class TorchEngine(_Engine):
             net = load_official(path)
             assert net.skeleton is not None
             self.info = NetworkInfo(net.config, net.skeleton, None, {})
-        self._form, self._device, self._threads = inference_form(net).to(device), device, threads
+        self._net, self._device, self._threads = reparameterize(net).to(device), device, threads
         self.batch = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -192,10 +192,12 @@ class TorchEngine(_Engine):
     def _forward(self, crops: np.ndarray, return_kept: bool = False) -> Any:
         import torch
 
+        from gtpt.model.network import normalize
+
         if self._threads is not None:
             torch.set_num_threads(self._threads)  # of the whole process: another engine may have changed it
         with torch.inference_mode():
-            return self._form(torch.from_numpy(crops).to(self._device), return_kept)
+            return self._net(normalize(torch.from_numpy(crops).to(self._device)), return_kept=return_kept)
 
 
 def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
@@ -322,4 +324,4 @@ def fixed_batch(session: Any) -> int | None:
 
 
 def _has_info(model: Any) -> bool:
-    return model.has_rt_info(["framework", "gtpt"])
+    return bool(model.has_rt_info(["framework", "gtpt"]))

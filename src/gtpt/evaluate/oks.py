@@ -25,7 +25,8 @@ def keypoint_similarity(pred: np.ndarray, gt: np.ndarray, areas: np.ndarray, sig
         (..., K) float64 in [0, 1]. Visibility is not looked at: mask the result yourself.
     """
     squared = ((np.asarray(pred, dtype=np.float64) - gt) ** 2).sum(axis=-1)
-    return np.exp(-squared / (2 * (np.asarray(areas)[..., None] + EPS) * (2 * np.asarray(sigmas)) ** 2))
+    similarity: np.ndarray = np.exp(-squared / (2 * (np.asarray(areas)[..., None] + EPS) * (2 * np.asarray(sigmas)) ** 2))
+    return similarity
 
 
 def oks(
@@ -42,7 +43,8 @@ def oks(
         (N, M) float64 in [0, 1].
     """
     areas = (np.asarray(a_areas, dtype=np.float64)[:, None] + np.asarray(b_areas)[None]) / 2
-    return keypoint_similarity(np.asarray(a_keypoints)[:, None], np.asarray(b_keypoints)[None], areas, sigmas).mean(-1)
+    similarity = keypoint_similarity(np.asarray(a_keypoints)[:, None], np.asarray(b_keypoints)[None], areas, sigmas)
+    return np.asarray(similarity.mean(axis=-1))
 
 
 def oks_nms(
@@ -83,4 +85,4 @@ def rescore(keypoint_scores: np.ndarray, box_scores: np.ndarray, threshold: floa
     """
     scores = np.asarray(keypoint_scores, dtype=np.float64)
     counts = scores > threshold
-    return (scores * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1) * np.asarray(box_scores)
+    return np.asarray((scores * counts).sum(axis=1) / np.maximum(counts.sum(axis=1), 1) * np.asarray(box_scores))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -40,7 +40,7 @@ def estimate(
     split: float,
     flip_test: bool = True,
     batch_size: int = 64,
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Estimates:
     """Poses of every person of a data set.
 
@@ -81,7 +81,7 @@ def test(
     device: str = "cpu",
     engine: str | None = None,
     precision: str = "float32",
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Measure a checkpoint by the official protocol; the same as `gtpt test`.
 
@@ -145,7 +145,7 @@ def evaluate_network(
     flip_test: bool = True,
     keep_rates: Sequence[float] | str | None = None,
     batch_size: int = 64,
-    progress: Callable[[Iterable], Iterable] = iter,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Evaluation:
     """COCO figures of a network by the official protocol: rescoring, OKS NMS, flip test.
 
@@ -211,7 +211,7 @@ def evaluation_set(
 
 def results_of(
     persons: Persons, found: Estimates, sigmas: np.ndarray, input_size: tuple[int, int], category_id: int = 1
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """COCO results of estimated persons."""
     return official_results(
         persons.image_ids,

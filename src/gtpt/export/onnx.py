@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 METADATA = "gtpt"
 OPSET = 20  # the first with Gelu
 LAST_OPSET = 23  # that PyTorch's exporter, onnxslim and the engines all know; nothing here gains from a newer one
-ATTENTION_OPSET = 23  # the first with Attention
 BATCH = 8  # crops per run of a verification
 CALIBRATION = 128  # crops that give the ranges of int8
 LARGE = 4096  # values from which a tensor is worth storing in half precision
@@ -175,18 +174,15 @@ def export_onnx(
     _check_calibration(model, batch or 1, precision, calibration_crops)
     torch, onnx, onnxslim = (require(m, "export") for m in ("torch", "onnx", "onnxslim"))
     require("onnxscript", "export")
+    from gtpt.export.deployed import Deployed
     from gtpt.model.checkpoint import replace_atomically
-    from gtpt.model.inference import Decoded, inference_form
 
     width, height = model.config.input_size
     examples = batch or 2  # torch.export takes a batch of one for a constant
     crops = torch.zeros(examples, height, width, 3, dtype=torch.uint8)
-    module = inference_form(model)
-    for layer in (*module.coarse_encoder, *module.group_encoder):
-        layer.one_operator = opset >= ATTENTION_OPSET
     with _exporter(opset), torch.no_grad():
         program = torch.onnx.export(
-            Decoded(module).eval() if decode else module,
+            Deployed(model, opset, uint8_input=uint8_input, decode=decode).eval(),
             (crops if uint8_input else crops.float().permute(0, 3, 1, 2),),
             input_names=["crops"],
             output_names=["keypoints", "scores"] if decode else ["x", "y"],

@@ -14,6 +14,7 @@ from gtpt.core.extras import require
 
 if TYPE_CHECKING:
     import onnx
+    from onnx import ModelProto
 
 PRODUCTS = ["Conv", "Gemm", "MatMul"]
 
@@ -36,7 +37,7 @@ def quantize_int8(graph: onnx.ModelProto, feed: np.ndarray) -> onnx.ModelProto:
     weights = {tensor.name for tensor in graph.graph.initializer}
     products = [n.name for n in graph.graph.node if n.op_type in PRODUCTS and n.input[1] in weights]
 
-    class Crops(quantization.CalibrationDataReader):  # type: ignore[name-defined]
+    class Crops(quantization.CalibrationDataReader):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             batch = graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value or 1
             self.feeds = iter([{"crops": feed[i : i + batch]} for i in range(0, len(feed) - batch + 1, batch)])
@@ -59,7 +60,8 @@ def quantize_int8(graph: onnx.ModelProto, feed: np.ndarray) -> onnx.ModelProto:
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
-        return onnx.load(small)
+        quantized: ModelProto = onnx.load(small)
+        return quantized
 
 
 @contextmanager

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from gtpt.core.errors import WeightsError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.model.config import decode_header, make_config, parse_header
 from gtpt.model.network import GTPT
 
-HEADER = "gtpt"
+HEADER, DIGEST = "gtpt", "sha256"
 
 
 def build(name: str, skeleton: str | Path | Skeleton = "coco17", **changes: Any) -> GTPT:
@@ -39,14 +43,23 @@ def save(model: GTPT, path: str | Path, extra: dict[str, Any] | None = None) -> 
         model: with its skeleton.
         path: usually *.safetensors.
         extra: JSON-able entries to keep in the header, e.g. {"calibration": {...}}.
+
+    Raises:
+        WeightsError: no skeleton, weights that are not finite, or a network of `reparameterize`, which has lost the norms
+            that training needs.
+        OSError: see `replace_atomically`.
     """
     from safetensors.torch import save_file
 
+    if not isinstance(model.patch_norm, nn.BatchNorm2d):
+        raise WeightsError("a reparameterized network has no norms to train with; save the network that it was made of")
     if model.skeleton is None:
         raise WeightsError("this network has no skeleton; set model.skeleton before saving it")
     header = {"config": model.config.to_dict(), "skeleton": model.skeleton.to_dict(), **(extra or {})}
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    replace_atomically(Path(path), lambda tmp: save_file(tensors, tmp, metadata={HEADER: json.dumps(header)}))
+    require_finite(tensors, "this network")
+    text = json.dumps({**header, DIGEST: _digest(header, tensors)})  # one entry: safetensors writes several in any order
+    replace_atomically(Path(path), lambda tmp: save_file(tensors, tmp, metadata={HEADER: text}))
 
 
 def load(path: str | Path) -> GTPT:
@@ -54,21 +67,63 @@ def load(path: str | Path) -> GTPT:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not a safetensors file, truncated, or not written by gtpt.
+        ValueError: not a safetensors file, truncated, changed since it was written, not written by gtpt, or with weights
+            that are not finite.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    model = GTPT(*parse_header(read_header(path), str(path)))
+    header = _read_header(path)
+    config, skeleton = parse_header(header, str(path))
     try:
-        model.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        digest = header.pop(DIGEST, None)
+        if digest not in (None, _digest(header, tensors)):
+            raise WeightsError(f"{path} is not as it was written (its digest differs): copy or download it again")
+        with torch.device("meta"):
+            expected = {name: value.shape for name, value in GTPT(config, skeleton).state_dict().items()}
+        # before the network takes the memory that its header asks for
+        if odd := sorted(
+            k for k in expected.keys() | tensors.keys() if expected.get(k) != getattr(tensors.get(k), "shape", None)
+        ):
+            raise WeightsError(f"{path} does not fit its own header: {', '.join(odd[:5])}")
+        require_finite(tensors, str(path))
+        model = GTPT(config, skeleton)
+        model.load_state_dict(tensors)
     except (SafetensorError, RuntimeError) as error:
         raise WeightsError(f"{path} does not fit its own header: {error}") from error
     return model.eval()
 
 
+def require_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """ValueError if a weight is infinite or not a number: a network with one finds nobody, anywhere."""
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsError(
+                f"{source} has weights that are not finite ({name}): its training diverged or the file is damaged; take an "
+                f"earlier checkpoint."
+            )
+
+
+def _digest(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of a checkpoint's content, whatever the order in the file."""
+    digest = hashlib.sha256(json.dumps(header).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def read_header(path: str | Path) -> dict[str, Any]:
     """Configuration, skeleton and extra entries of a checkpoint, without its tensors."""
+    header = _read_header(path)
+    header.pop(DIGEST, None)
+    return header
+
+
+def _read_header(path: str | Path) -> dict[str, Any]:
+    """The header with the digest of everything else, which files of older versions lack."""
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)

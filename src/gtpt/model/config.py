@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any
 
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.skeleton import KeypointGroup, Skeleton, load_skeleton
+from gtpt.core.text import parse_json
 
 BODY_KEEP_RATES = (1.0, 0.7, 0.3, 0.1)
 WHOLEBODY_KEEP_RATES = (1.0, 0.7, 0.5, 0.3)  # fine keypoint tokens share the budget of a group
@@ -21,6 +22,19 @@ SIZES: dict[str, dict[str, Any]] = {
     "gtpt-s": {"stem": "plain", "stem_channels": 256, "dim": 192},
     "gtpt-b": {"stem": "pyramid", "stem_channels": 256, "dim": 192},
 }
+
+LARGEST = {  # far beyond any network that there is: a file that asks for more is damaged, or means harm
+    "input_size": 4096,
+    "stem_channels": 4096,
+    "dim": 4096,
+    "heads": 4096,
+    "mlp_ratio": 64,
+    "patch": 1024,
+    "coarse_layers": 256,
+    "group_layers": 256,
+}
+SPECIAL = ("input_size", "coarse_layers", "group_layers")  # whose least value depends on others
+MOST_BINS = 16  # of a pixel
 
 
 @dataclass(frozen=True)
@@ -64,10 +78,7 @@ class GTPTConfig:
     def __post_init__(self) -> None:
         if self.stem not in ("plain", "pyramid"):
             raise InputError(f"stem must be 'plain' or 'pyramid', got {self.stem!r}")
-        widths = ("stem_channels", "dim", "heads", "mlp_ratio")
-        for what, value in (*((name, getattr(self, name)) for name in widths), *(("patch", side) for side in self.patch)):
-            if value < 1:
-                raise InputError(f"{what} must be at least 1, got {getattr(self, what)}")
+        self._check_sizes()
         if self.dim % self.heads or self.dim % 4:
             raise InputError(f"dim={self.dim} must be a multiple of heads={self.heads}, and of 4 for sines and cosines")
         for what, depth, least in (("coarse_layers", self.coarse_layers, 4), ("group_layers", self.group_layers, 2)):
@@ -76,15 +87,29 @@ class GTPTConfig:
                     f"{what}={depth} must be even and at least {least}: the keep rate changes in the middle, where the "
                     f"keypoint tokens join too, and what they attend to in a later coarse layer is what the groups prune by"
                 )
-        if self.simcc_split <= 0:
-            raise InputError(f"simcc_split must be positive, got {self.simcc_split}")
         width, height = self.input_size
         rows, columns = self.patch
         stride = 16 if self.stem == "pyramid" else 4
         step = math.lcm(stride, 4 * columns), math.lcm(stride, 4 * rows)
         if width % step[0] or height % step[1] or min(width, height) <= 0:
             raise InputError(f"input size {width}x{height} (width x height) must be multiples of {step[0]} and {step[1]}")
+        if min(self.bins) < 2:
+            raise InputError(
+                f"simcc_split={self.simcc_split} leaves {self.bins} bins for {width}x{height} pixels: use more"
+            )
         self.check_keep_rates(self.keep_rates)
+
+    def _check_sizes(self) -> None:
+        """Numbers of the right kind and of a sensible size, before anything is built from them."""
+        for what, most in LARGEST.items():
+            value = getattr(self, what)
+            for number in value if isinstance(value, (tuple, list)) else (value,):
+                if not isinstance(number, Integral) or int(number) > most:
+                    raise InputError(f"{what} must be whole and at most {most}, got {value!r:.60}")
+                if int(number) < 1 and what not in SPECIAL:
+                    raise InputError(f"{what} must be at least 1, got {value}")
+        if not (isinstance(self.simcc_split, Real) and 0 < self.simcc_split <= MOST_BINS):
+            raise InputError(f"simcc_split must be positive and at most {MOST_BINS}, got {self.simcc_split!r:.60}")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -114,7 +139,7 @@ class GTPTConfig:
 
     def check_keep_rates(self, keep_rates: tuple[float, ...]) -> None:
         """Raise ValueError unless these are four falling rates in (0, 1] that leave each group a visual token."""
-        if len(keep_rates) != 4 or not all(0 < r <= 1 for r in keep_rates):
+        if len(keep_rates) != 4 or not all(isinstance(r, Real) and 0 < r <= 1 for r in keep_rates):
             raise InputError(f"keep_rates must be four numbers in (0, 1], got {keep_rates}")
         if any(a < b for a, b in pairwise(keep_rates)):
             raise InputError(f"keep_rates must not rise, pruned patches do not come back: {keep_rates}")
@@ -165,10 +190,7 @@ def make_config(name: str, skeleton: str | Skeleton = "coco17", **changes: Any) 
 
 def decode_header(text: str, source: str) -> dict[str, Any]:
     """The JSON in the header of a weights file; ValueError names the file if it is none."""
-    try:
-        header = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise WeightsError(f"{source} was not written by gtpt: its header is not JSON: {error}") from error
+    header = parse_json(text, f"{source} was not written by gtpt: its header", WeightsError, strict=True)
     if not isinstance(header, dict):
         raise WeightsError(f"{source} was not written by gtpt: its header is a {type(header).__name__}, not a mapping")
     return header
@@ -178,10 +200,13 @@ def parse_header(header: Mapping[str, Any], source: str) -> tuple[GTPTConfig, Sk
     """What a weights file says about its network; ValueError names the file if this version cannot make it."""
     try:
         config, skeleton = GTPTConfig.from_dict(header["config"]), header["skeleton"]
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else error
         raise WeightsError(f"{source} has a header of another version of gtpt: {what}; update gtpt") from error
-    return config, Skeleton.from_dict(skeleton, source)
+    skeleton = Skeleton.from_dict(skeleton, source)
+    if skeleton.groups != config.groups:
+        raise WeightsError(f"{source} contradicts itself: the groups of its configuration are not those of its skeleton")
+    return config, skeleton
 
 
 __all__ = ["ENTIRE", "SIZES", "GTPTConfig", "decode_header", "make_config", "parse_header"]

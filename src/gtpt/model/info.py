@@ -1,4 +1,4 @@
-"""`gtpt info`: what a network costs, counted from its configuration."""
+"""`gtpt info`: what a network costs, counted while shapes without numbers run through it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import product
 
 import torch
-from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from gtpt.core.skeleton import Skeleton
 from gtpt.model.config import SIZES, GTPTConfig, make_config
@@ -49,9 +49,7 @@ class Info:
         skeleton: name.
         input_size: width, height.
         parameters: weights, tokens and position embedding of the network that is deployed.
-        macs: multiply-accumulates of convolutions, linear layers and attention, every row of every layer: the network as
-            it is drawn in the paper and run by the authors' code, padding slot included.
-        macs_run: those that `GTPT.forward` makes: the last layer without rows that nobody reads, no padding.
+        macs: multiply-accumulates of convolutions, linear layers and attention that `GTPT.forward` makes.
         coarse_tokens: tokens that enter each coarse layer.
         group_tokens: tokens that enter each group layer, per group.
         published: None if the authors published nothing for this combination.
@@ -62,7 +60,6 @@ class Info:
     input_size: tuple[int, int]
     parameters: int
     macs: int
-    macs_run: int
     coarse_tokens: tuple[int, ...]
     group_tokens: tuple[tuple[int, ...], ...]
     published: Published | None
@@ -82,7 +79,8 @@ def describe(name: str, skeleton: str | Skeleton = "coco17", input_size: tuple[i
     with torch.device("meta"):  # shapes without numbers
         config = make_config(name, skeleton, **({"input_size": input_size} if input_size else {}))
         net = GTPT(config).eval()
-    stem = _convolution_macs(net)
+        with FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, 3, *reversed(config.input_size)))
     coarse, groups = _tokens(config)
     title = skeleton.name if isinstance(skeleton, Skeleton) else str(skeleton)
     return Info(
@@ -90,8 +88,7 @@ def describe(name: str, skeleton: str | Skeleton = "coco17", input_size: tuple[i
         skeleton=title,
         input_size=config.input_size,
         parameters=sum(p.numel() for p in net.parameters()) + net.pos_embedding.numel(),
-        macs=stem + _transformer_macs(config, authors=True),
-        macs_run=stem + _transformer_macs(config, authors=False),
+        macs=counter.get_total_flops() // 2,  # it counts additions too
         coarse_tokens=coarse,
         group_tokens=groups,
         published=PUBLISHED.get((name, title)) if config == make_config(name, skeleton) else None,
@@ -101,7 +98,7 @@ def describe(name: str, skeleton: str | Skeleton = "coco17", input_size: tuple[i
 def info_table() -> str:
     """The six official variants as a Markdown table, and what its columns mean."""
     rows = [
-        ("network", "skeleton", "params M", "GMAC", "GMAC run", "published M", "GFLOPs", "AP", "tokens per layer"),
+        ("network", "skeleton", "params M", "GMAC", "published M", "GFLOPs", "AP", "tokens per layer"),
         *(_row(describe(name, skeleton)) for skeleton, name in product(SKELETONS, SIZES)),
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -109,10 +106,9 @@ def info_table() -> str:
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     notes = (
         "One person at 192x256. params: weights, tokens and position embedding. GMAC: multiply-accumulates (10^9) of",
-        "convolutions, linear layers and attention, all rows; GMAC run: without the rows of the last layer that nobody",
-        "reads. Published: the authors' README; its GFLOPs are GMAC without attention, its parameters without tokens and",
-        "position embedding, its AP on COCO val2017 (whole-body AP for 133 points). Tokens: coarse layers; then",
-        "group layers, group by group.",
+        "convolutions, linear layers and attention that are run. Published: the authors' README; its GFLOPs are GMAC",
+        "without attention, its parameters without tokens and position embedding, its AP on COCO val2017 (whole-body AP",
+        "for 133 points). Tokens: coarse layers; then group layers, group by group.",
     )
     return "\n".join([lines[0], rule, *lines[1:], "", *notes])
 
@@ -131,28 +127,11 @@ def _row(info: Info) -> tuple[str, ...]:
         info.skeleton,
         f"{info.parameters / 1e6:.4f}",
         f"{info.macs / 1e9:.3f}",
-        f"{info.macs_run / 1e9:.3f}",
         "-" if published.parameters is None else f"{published.parameters}",
         f"{published.gflops}",
         f"{published.ap}",
         f"{' '.join(map(str, info.coarse_tokens))}; {groups}",
     )
-
-
-def _convolution_macs(net: GTPT) -> int:
-    """Of the stem, counted while shapes run through it."""
-    total = 0
-
-    def count(layer: nn.Conv2d, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal total
-        total += output.numel() * layer.weight[0].numel()
-
-    for layer in net.stem.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.register_forward_hook(count)
-    width, height = net.config.input_size
-    net.stem(torch.empty(1, 3, height, width, device="meta"))
-    return total
 
 
 def _tokens(config: GTPTConfig) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
@@ -169,49 +148,3 @@ def _tokens(config: GTPTConfig) -> tuple[tuple[int, ...], tuple[tuple[int, ...],
     middle = config.group_layers // 2
     entering = [counts[2 + max(depth - 1, 0) // middle] for depth in range(config.group_layers)]
     return tuple(coarse), tuple(tuple(len(g.keypoints) + count for g in groups) for count in entering)
-
-
-def _transformer_macs(config: GTPTConfig, *, authors: bool) -> int:
-    """Everything after the stem.
-
-    Args:
-        config: sizes.
-        authors: each group padded to the largest one and all rows of the last layer; else what `GTPT.encode` computes,
-            and the logits that it computes a second time for pruning.
-    """
-    dim, counts, groups = config.dim, config.keep_counts(), config.groups
-    coarse, entering = _tokens(config)
-    joints = sum(len(g.keypoints) for g in groups)
-    parts = config.num_parts
-
-    def attention(tokens: int, keys: int, rows: int) -> int:
-        return 3 * dim * dim * tokens + rows * (2 * dim * keys + dim * dim)  # qkv; q k and weights v; projection
-
-    def mlp(rows: int) -> int:
-        return 2 * config.mlp_ratio * dim * dim * rows
-
-    total = config.num_patches * config.patch[0] * config.patch[1] * config.stem_channels * dim  # patch embedding
-    side, patches, middle = 1, config.num_patches, config.coarse_layers // 2
-    for depth, tokens in enumerate(coarse):
-        total += attention(tokens, tokens, tokens)
-        keep = counts[depth // middle]
-        if not authors and (keep < patches or depth == config.coarse_layers - 1):
-            total += side * patches * dim  # logits once more
-        patches = keep
-        side = parts + joints if depth >= middle else 1
-        total += mlp(side + patches)
-    total += patches * (dim * (dim // 2) + (dim // 2) * len(groups) * dim)  # gates
-    slots = max(len(g.keypoints) for g in groups)
-    middle = config.group_layers // 2
-    for depth, group_tokens in enumerate(entering):
-        last = depth == config.group_layers - 1
-        for group, tokens in zip(groups, group_tokens, strict=True):
-            own, fine = len(group.keypoints), len(group.fine)
-            rest, keep = tokens - own, counts[2 + depth // middle]
-            if authors:
-                total += attention(slots + rest, slots * len(groups) + rest, slots + rest) + mlp(slots + keep)
-                continue
-            total += attention(tokens, joints + rest, own + fine if last else tokens)
-            total += (own + fine) * (rest - fine) * dim if keep < rest else 0  # logits once more
-            total += mlp(own + (fine if last else keep))
-    return total + config.num_keypoints * dim * sum(config.bins)  # heads

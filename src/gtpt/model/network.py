@@ -22,8 +22,10 @@ from torch import Tensor, nn
 
 from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
 from gtpt.core.skeleton import Skeleton
+from gtpt.model.attention import Attention
 from gtpt.model.config import ENTIRE, GTPTConfig
-from gtpt.model.pruning import patch_scores, take, top_patches
+from gtpt.model.layout import Layout
+from gtpt.model.pruning import patch_scores, prune, rows, take, top_patches
 from gtpt.model.stem import STEMS
 
 
@@ -56,52 +58,17 @@ class Encoded(NamedTuple):
     image: Tensor
 
 
-class Stream(NamedTuple):
-    """Tokens that attend to each other: the whole person, or one group of keypoints."""
+class Person(NamedTuple):
+    """What leaves the coarse encoder: tokens of the whole person.
+
+    `attention` (B, h, S, N) are the logits of side tokens on visual tokens in its last layer.
+    """
 
     side: Tensor  # (B, S, D)
     image: Tensor  # (B, N, D)
     pos: Tensor  # (B, N, D) position embedding of each visual token
     ids: Tensor  # (B, N) patch number of each visual token
-
-    def prune(self, logits: Tensor, keep: int) -> Stream:
-        """Keep the `keep` patches that the rows of `logits` (B, h, rows, N) look at most."""
-        index = top_patches(patch_scores(logits), keep)
-        return Stream(self.side, take(self.image, index), take(self.pos, index), take(self.ids, index))
-
-    def tokens(self) -> Tensor:
-        return torch.cat([self.side, self.image], dim=1)  # (B, S + N, D)
-
-    def with_tokens(self, tokens: Tensor) -> Stream:
-        side, image = tokens.split([self.side.shape[1], tokens.shape[1] - self.side.shape[1]], dim=1)
-        return self._replace(side=side, image=image)
-
-
-class Attention(nn.Module):
-    """Multi-head attention in pieces, because pruning wants its logits and groups share keys."""
-
-    def __init__(self, dim: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.scale = dim**-0.5  # of the whole width, not of a head: as the official weights were trained
-        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
-        self.proj = nn.Linear(dim, dim)
-
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each (B, h, T, d)."""
-        return self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.training and q.device.type == "cpu" and q.dtype == torch.bfloat16:
-            # the backward pass of the fused operator takes several times as long there as these three steps
-            out = self.logits(q, k).softmax(dim=-1).to(v.dtype) @ v  # (B, h, T, d)
-        else:
-            out = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        return self.proj(out.transpose(1, 2).flatten(2))  # (B, T, D)
-
-    def logits(self, q: Tensor, k: Tensor) -> Tensor:
-        """Scaled dot products before the softmax, (B, h, rows, columns): what pruning reads."""
-        return q @ k.transpose(2, 3) * self.scale
+    attention: Tensor
 
 
 class Layer(nn.Module):
@@ -118,6 +85,22 @@ class Layer(nn.Module):
         return x + self.mlp(self.mlp_norm(x))
 
 
+class PatchEmbed(nn.Linear):
+    """One token per patch."""
+
+    def __init__(self, channels: int, patch: tuple[int, int], dim: int):
+        super().__init__(math.prod(patch) * channels, dim)
+        self.patch = patch
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Feature map (B, C, H, W) to tokens (B, N, D), row-major."""
+        ph, pw = self.patch
+        pixels = features.permute(0, 2, 3, 1)  # (B, H, W, C), channels last, as they lie in memory
+        patches = pixels.unflatten(2, (-1, pw)).unflatten(1, (-1, ph))  # (B, rows, ph, columns, pw, C)
+        patches = patches.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, N, ph * pw * C), channel fastest
+        return super().forward(patches)
+
+
 class GTPT(nn.Module):
     """The network. Build it with `gtpt.model.build`, `load` or `load_official`.
 
@@ -127,7 +110,6 @@ class GTPT(nn.Module):
     """
 
     pos_embedding: Tensor
-    output_order: Tensor
 
     def __init__(self, config: GTPTConfig, skeleton: Skeleton | None = None):
         super().__init__()
@@ -136,7 +118,7 @@ class GTPT(nn.Module):
         dim, groups = config.dim, config.groups
         self.stem = STEMS[config.stem](config.stem_channels)
         self.patch_norm = nn.BatchNorm2d(config.stem_channels)
-        self.patch_embed = nn.Linear(math.prod(config.patch) * config.stem_channels, dim)
+        self.patch_embed = PatchEmbed(config.stem_channels, config.patch, dim)
         # A buffer, but loaded from checkpoints: the official averaging of weights moved it a little.
         self.register_buffer("pos_embedding", sine_table(config.grid, dim))
 
@@ -159,8 +141,7 @@ class GTPT(nn.Module):
         self.head_x = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, config.bins[0]))
         self.head_y = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, config.bins[1]))
 
-        made = [i for g in groups for i in g.keypoints] + [i for g in groups for i in g.fine]
-        self.register_buffer("output_order", torch.tensor(made).argsort(), persistent=False)
+        self.layout = Layout(groups)
         self.apply(init_weights)
         for token in (self.human_token, self.keypoint_token, self.part_token, self.fine_keypoint_token):
             if token is not None:
@@ -184,7 +165,10 @@ class GTPT(nn.Module):
             ValueError: images of another shape, or keep rates that leave a group no patch.
         """
         out = self.encode(self.embed(images), keep_rates)
-        return Explained(out.x, out.y, out.kept) if return_kept else (out.x, out.y)
+        if not return_kept:
+            return out.x, out.y
+        kept = {stage: [ids.sort(dim=1).values for ids in groups] for stage, groups in out.kept.items()}
+        return Explained(out.x, out.y, kept)
 
     def embed(self, images: Tensor) -> Tensor:
         """Visual tokens (B, N, D) of the whole crop; the part that both passes of the training step share."""
@@ -204,24 +188,16 @@ class GTPT(nn.Module):
 
     def tokenize(self, features: Tensor) -> Tensor:
         """Feature map (B, C, H/4, W/4) to one token per patch, (B, N, D)."""
-        (rows, columns), (ph, pw) = self.config.grid, self.config.patch
-        pixels = features.permute(0, 2, 3, 1)  # channels last, as they lie in memory
-        patches = pixels.unflatten(2, (columns, pw)).unflatten(1, (rows, ph))  # (B, rows, ph, columns, pw, C)
-        patches = patches.transpose(2, 3).flatten(3).flatten(1, 2)  # (B, N, ph * pw * C), channel fastest
-        return self.patch_embed(patches) + self.pos_embedding
+        return self.patch_embed(features) + self.pos_embedding
 
     def encode(self, image: Tensor, keep_rates: Sequence[float] | str | None = None) -> Encoded:
         """Everything after the tokenizer: visual tokens (B, N, D) to logits."""
         counts = self.config.keep_counts(self._rates(keep_rates))
         kept: dict[str, list[Tensor]] = {}
-        person, logits = self._encode_coarse(image, counts[:2], kept)
-        streams = self._split_groups(person, logits, counts[2], kept)
-        sides = self._encode_groups(streams, counts[2:], kept)
-
-        coarse = [side[:, : len(g.keypoints)] for side, g in zip(sides, self.config.groups, strict=True)]
-        fine = [side[:, len(g.keypoints) :] for side, g in zip(sides, self.config.groups, strict=True)]
-        keypoints = torch.cat(coarse + fine, dim=1)[:, self.output_order]  # (B, K, D)
-        return Encoded(self.head_x(keypoints), self.head_y(keypoints), kept, logits, person.ids, person.image)
+        person = self._encode_coarse(image, counts[:2], kept)
+        keypoints = self._encode_groups(*self._split_groups(person, counts[2], kept), counts[2:], kept)  # (B, K, D)
+        x, y = self.head_x(keypoints), self.head_y(keypoints)
+        return Encoded(x, y, kept, person.attention, person.ids, person.image)
 
     def _rates(self, keep_rates: Sequence[float] | str | None) -> tuple[float, ...]:
         """The four keep rates that are meant, checked."""
@@ -235,30 +211,29 @@ class GTPT(nn.Module):
         self.config.check_keep_rates(rates)
         return rates
 
-    def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict) -> tuple[Stream, Tensor]:
-        """Section 3.2: the human token finds the person, then part and keypoint tokens take its place.
-
-        Returns:
-            The tokens, and the last layer's attention logits of side tokens on patches (B, h, S, N).
-        """
-        batch, patches = image.shape[:2]
-        ids = torch.arange(patches, device=image.device).expand(batch, -1)
-        side = self.human_token.expand(batch, -1, -1)
-        stream = Stream(side, image, self.pos_embedding.to(image.dtype).expand(batch, -1, -1), ids)
-        middle = len(self.coarse_encoder) // 2
+    def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict) -> Person:
+        """Section 3.2: the human token finds the person, then part and keypoint tokens take its place."""
+        batch, patches, _ = image.shape
+        side, middle = 1, len(self.coarse_encoder) // 2
+        x = torch.cat([self.human_token.expand(batch, -1, -1), image], dim=1)  # (B, S + N, D)
+        pos = self.pos_embedding.to(x.dtype).expand(batch, -1, -1)  # (B, N, D)
+        ids = torch.arange(patches, device=x.device).expand(batch, -1)  # (B, N)
         for depth, layer in enumerate(self.coarse_encoder):
             if depth > 0:
-                stream = stream._replace(image=stream.image + stream.pos)
-            tokens, asking = stream.tokens(), stream.side.shape[1]
-            q, k, v = layer.attn.project(layer.attn_norm(tokens))
-            stream = stream.with_tokens(tokens + layer.attn.attend(q, k, v))
-            if (keep := counts[depth // middle]) < stream.image.shape[1]:
-                stream = stream.prune(layer.attn.logits(q[:, :, :asking], k[:, :, asking:]), keep)
-                kept[f"coarse{depth}"] = [stream.ids.sort(dim=1).values]
+                x = x + F.pad(pos, (0, 0, side, 0))
+            normed = layer.attn_norm(x)
+            keys, values = layer.attn.keys_values(normed)
+            if (keep := counts[depth // middle]) < ids.shape[1]:
+                index = layer.attn.most_looked_at(normed[:, :side], keys[:, side:], keep)
+                x, normed = prune(x, index, side), prune(normed, index, side)
+                pos, ids = take(pos, index), ids.gather(1, index)
+                kept[f"coarse{depth}"] = [ids]
+            x = x + layer.attn(normed, keys, values)  # a patch that goes asks no more, but still answers
             if depth == middle:  # between attention and MLP: from here on the keypoints ask, each starting as the human
-                stream = stream._replace(side=stream.side + self._side_tokens())
-            stream = stream.with_tokens(layer.feed_forward(stream.tokens()))
-        return stream, layer.attn.logits(q[:, :, :asking], k[:, :, asking:])
+                x = torch.cat([x[:, :side] + self._side_tokens(), x[:, side:]], dim=1)
+                side = x.shape[1] - keep
+            x = layer.feed_forward(x)
+        return Person(x[:, :side], x[:, side:], pos, ids, layer.attn.logits(normed[:, :side], keys[:, side:]))
 
     def _side_tokens(self) -> Tensor:
         """Part tokens, then coarse keypoint tokens in group order: (1, S, D)."""
@@ -266,62 +241,80 @@ class GTPT(nn.Module):
             return self.keypoint_token
         return torch.cat([self.part_token, self.keypoint_token], dim=1)
 
-    def _split_groups(self, person: Stream, logits: Tensor, count: int, kept: dict) -> list[Stream]:
-        """Section 3.3: each group gets a gated copy of the patches and prunes it; parts unfold into fine keypoints."""
-        gates = self.group_gate(person.image).chunk(len(self.config.groups), dim=2)  # G x (B, N, D)
-        streams = []
-        part, joint, fine = 0, self.config.num_parts, 0  # next row of the side tokens, next fine keypoint token
-        for group, gate in zip(self.config.groups, gates, strict=True):
-            part_rows = list(range(part, part + len(group.parts)))
-            joint_rows = list(range(joint, joint + len(group.keypoints)))
-            side = [person.side[:, joint_rows]]
-            for row, (_, points) in zip(part_rows, group.parts, strict=True):
-                assert self.fine_keypoint_token is not None
-                side.append(person.side[:, row, None] + self.fine_keypoint_token[:, fine : fine + len(points)])
-                fine += len(points)
-            part, joint = part + len(part_rows), joint + len(joint_rows)
-            stream = Stream(torch.cat(side, dim=1), person.image * gate, person.pos * gate, person.ids)
-            if (keep := count - len(group.fine)) < stream.image.shape[1]:
-                stream = stream.prune(logits[:, :, part_rows + joint_rows], keep)
-                kept.setdefault("entry", []).append(stream.ids.sort(dim=1).values)
-            streams.append(stream)
-        return streams
+    def _split_groups(self, person: Person, count: int, kept: dict) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Section 3.3: each group gets a gated copy of the patches that it keeps; parts unfold into fine keypoints.
 
-    def _encode_groups(self, streams: list[Stream], counts: Sequence[int], kept: dict) -> list[Tensor]:
+        Returns:
+            Tokens (B, G, T, D), their positions (B, G, T, D), zero for keypoints, and patch numbers G x (B, N).
+        """
+        layout, gates = self.layout, cast("nn.Linear", self.group_gate[2])
+        hidden = self.group_gate[:2](person.image)  # (B, N, D / 2)
+        tokens, positions, numbers = [], [], []
+        for g, group in enumerate(layout.groups):
+            visual, ids = [person.image, person.pos, hidden], person.ids
+            if (keep := count - len(group.fine_tokens)) < ids.shape[1]:
+                asking = rows(person.attention, [*group.parts, *group.joints], dim=2)  # (B, h, rows, N)
+                index = top_patches(patch_scores(asking), keep)
+                visual, ids = [take(t, index) for t in visual], ids.gather(1, index)
+                kept.setdefault("entry", []).append(ids)
+            image, pos, own_hidden = visual
+            weight, bias = (p.unflatten(0, (len(layout.groups), -1))[g] for p in (gates.weight, gates.bias))
+            gate = F.linear(own_hidden, weight, bias).sigmoid()  # (B, N, D), of the patches that stay
+            joints = rows(person.side, group.joints, dim=1)
+            side = [F.pad(joints, (0, 0, 0, layout.slots - len(group.joints)))]  # (B, slots, D)
+            if self.fine_keypoint_token is not None and group.fine_tokens:
+                parts = rows(person.side, group.part_of_fine, dim=1)
+                side.append(parts + rows(self.fine_keypoint_token, group.fine_tokens, dim=1))
+            tokens.append(torch.cat([*side, image * gate], dim=1))  # (B, T, D)
+            positions.append(F.pad(pos * gate, (0, 0, group.image, 0)))
+            numbers.append(ids)
+        return torch.stack(tokens, dim=1), torch.stack(positions, dim=1), numbers
+
+    def _encode_groups(self, x: Tensor, pos: Tensor, ids: list[Tensor], counts: Sequence[int], kept: dict) -> Tensor:
         """Section 3.4, MHGA: every token asks its own group and the coarse keypoints of all groups, in one softmax.
 
         Returns:
-            Per group its keypoint tokens (B, S, D): coarse, then fine.
+            Keypoint tokens (B, K, D) in output order.
         """
-        groups = self.config.groups
-        middle, last = len(self.group_encoder) // 2, len(self.group_encoder) - 1
+        layout, middle, last = self.layout, len(self.group_encoder) // 2, len(self.group_encoder) - 1
         for depth, layer in enumerate(self.group_encoder):
-            streams = [s._replace(image=s.image + s.pos) for s in streams]
-            qkv = [layer.attn.project(layer.attn_norm(s.tokens())) for s in streams]
-            shared = [
-                torch.cat([part[i][:, :, : len(g.keypoints)] for part, g in zip(qkv, groups, strict=True)], dim=2)
-                for i in (1, 2)
-            ]  # keys and values of all coarse keypoints
-            for i, (group, (q, k, v)) in enumerate(zip(groups, qkv, strict=True)):
-                stream, own = streams[i], len(group.keypoints)
-                asking = stream.side.shape[1]
-                tokens = stream.tokens()
-                if depth == last:  # only keypoints are read from here on
-                    tokens, q = stream.side, q[:, :, :asking]
-                keys = torch.cat([shared[0], k[:, :, own:]], dim=2)
-                values = torch.cat([shared[1], v[:, :, own:]], dim=2)
-                stream = stream.with_tokens(tokens + layer.attn.attend(q, keys, values))
-                if (keep := counts[depth // middle] - len(group.fine)) < stream.image.shape[1]:
-                    stream = stream.prune(layer.attn.logits(q[:, :, :asking], k[:, :, asking:]), keep)
-                    kept.setdefault(f"group{depth}", []).append(stream.ids.sort(dim=1).values)
-                streams[i] = stream.with_tokens(layer.feed_forward(stream.tokens()))
-        return [s.side for s in streams]
+            x = x + pos  # (B, G, T, D)
+            normed = layer.attn_norm(x)
+            keys, values = layer.attn.keys_values(normed)
+            answering = self._answering(keys), self._answering(values)
+            if (keep := counts[depth // middle]) < x.shape[2] - layout.slots:
+                index = [
+                    layer.attn.most_looked_at(
+                        rows(normed[:, g], group.keypoints, dim=1), keys[:, g, group.image :], keep - len(group.fine_tokens)
+                    )
+                    for g, group in enumerate(layout.groups)
+                ]
+                x, pos, normed = (prune_groups(t, index, layout) for t in (x, pos, normed))
+                kept[f"group{depth}"] = ids = [i.gather(1, best) for i, best in zip(ids, index, strict=True)]
+            if depth == last:  # only keypoints are read from here on
+                x, normed = x[:, :, : layout.side], normed[:, :, : layout.side]
+            x = x + layer.attn(normed, *answering)
+            if depth == last:
+                x = rows(x.flatten(1, 2), layout.outputs, dim=1)  # (B, K, D)
+            x = layer.feed_forward(x)
+        return x
+
+    def _answering(self, keys: Tensor) -> Tensor:
+        """Whom each group asks, of keys or values (B, G, T, D): all coarse keypoints and its own others, (B, G, M, D)."""
+        index = self.layout.answering(keys.shape[2])
+        return rows(keys.flatten(1, 2), index, dim=1).unflatten(1, (keys.shape[1], -1))
+
+
+def prune_groups(tokens: Tensor, index: Sequence[Tensor], layout: Layout) -> Tensor:
+    """Keypoints of each group (B, G, T, D), and its visual tokens at index, G x (B, keep)."""
+    pruned = [prune(tokens[:, g], i, group.image) for g, (group, i) in enumerate(zip(layout.groups, index, strict=True))]
+    return torch.stack(pruned, dim=1)
 
 
 def normalize(crops: Tensor) -> Tensor:
     """RGB uint8 crops (B, H, W, 3) to the network's input (B, 3, H, W) float32, channels last in memory."""
-    mean, std = (torch.tensor(c, device=crops.device) * 255 for c in (PIXEL_MEAN, PIXEL_STD))
-    return ((crops.float() - mean) / std).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(c, device=crops.device)[:, None, None] * 255 for c in (PIXEL_MEAN, PIXEL_STD))
+    return (crops.permute(0, 3, 1, 2).float() - mean) / std
 
 
 def sine_table(grid: tuple[int, int], dim: int) -> Tensor:

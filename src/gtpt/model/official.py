@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
+import warnings
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +23,7 @@ from torch import Tensor
 
 from gtpt.core.errors import WeightsError
 from gtpt.core.skeleton import load_skeleton
-from gtpt.model.checkpoint import extra_metadata, load, replace_atomically, save
+from gtpt.model.checkpoint import extra_metadata, load, replace_atomically, require_finite, save
 from gtpt.model.config import SIZES, GTPTConfig, make_config
 from gtpt.model.network import GTPT
 from gtpt.weights import resolve
@@ -86,9 +89,16 @@ def read_official(path: str | Path) -> dict[str, Tensor]:
     content = read_pickle(path)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise WeightsError(f"{path} holds no state dict: expected names with tensors, flat or under 'state_dict'")
+    if not isinstance(content, Mapping) or not all(_is_plain(v) for v in content.values()):
+        raise WeightsError(f"{path} holds no state dict: expected names with dense tensors, flat or under 'state_dict'")
     return {str(key).removeprefix("module."): value for key, value in content.items()}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether this is a tensor that has its numbers in memory: neither sparse, quantized nor without a place ("meta")."""
+    if not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and value.device.type == "cpu" and not (value.is_quantized or value.is_nested)
 
 
 def read_pickle(path: str | Path) -> Any:
@@ -96,16 +106,35 @@ def read_pickle(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}")
+    _check_archive(path)
     try:
-        with torch.serialization.safe_globals(_numpy_scalars()):
+        with torch.serialization.safe_globals(_numpy_scalars()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of kinds of tensors that `read_official` refuses
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError as error:  # torch advises to load it anyway: what it says stays out of the message
         raise WeightsError(
-            f"{path} holds more than tensors and plain values and was not loaded, since that could run code of a stranger; "
-            f"re-save its state dict alone with a PyTorch you trust. ({str(error).splitlines()[0]})"
+            f"{path} was not loaded: it is damaged, or holds more than tensors and plain values, which could run code of a "
+            f"stranger. Copy it again, or re-save its state dict alone with a PyTorch you trust."
         ) from error
-    except (RuntimeError, EOFError, OSError, KeyError, ValueError) as error:
-        raise WeightsError(f"{path} is not a complete PyTorch checkpoint: {error}. Download or copy it again.") from error
+    except Exception as error:  # a damaged pickle can raise anything, with words about the inside of PyTorch
+        raise WeightsError(
+            f"{path} is not a complete PyTorch checkpoint ({type(error).__name__}): download or copy it again."
+        ) from error
+
+
+def _check_archive(path: Path) -> None:
+    """ValueError for a zip of `torch.save` with changed bytes, or one that would unpack to more than it is."""
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+                raise WeightsError(f"{path} is a compressed archive, which PyTorch does not write: unpack what is in it")
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, RuntimeError, EOFError, struct.error) as error:
+        raise WeightsError(f"{path} is not a complete PyTorch checkpoint: {error}: download or copy it again.") from error
+    if damaged is not None:
+        raise WeightsError(f"{path} is damaged: {damaged} in it is not as it was written: download or copy it again.")
 
 
 def _numpy_scalars() -> list[Any]:
@@ -136,6 +165,7 @@ def from_official_state(state: Mapping[str, Tensor], branch: Branch = "ema", sou
         shown = "\n  ".join(problems[:20]) + (f"\n  and {len(problems) - 20} more" if len(problems) > 20 else "")
         raise WeightsError(f"{source} is no official GTPT checkpoint; nearest variant {variant}, but:\n  {shown}")
     ours = {key: theirs[official_key(key, branch)] for key in model.state_dict()}
+    require_finite(ours, source)
     model = GTPT(model.config, model.skeleton)
     model.load_state_dict(ours)
     return model.eval()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -26,7 +30,19 @@ def top_patches(scores: Tensor, keep: int) -> Tensor:
 
 
 def take(tokens: Tensor, index: Tensor) -> Tensor:
-    """Rows of tokens (B, N, C), or entries of ids (B, N), at index (B, keep)."""
-    if tokens.dim() == 2:
-        return tokens.gather(1, index)
-    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+    """Tokens (B, N, C) at index (B, keep): a lookup in all tokens of the batch, which copies whole rows."""
+    batch, count, _ = tokens.shape
+    starts = torch.arange(batch, device=index.device)[:, None] * count  # (B, 1)
+    return F.embedding(starts + index, tokens.flatten(0, 1))
+
+
+def prune(tokens: Tensor, index: Tensor, side: int) -> Tensor:
+    """The first `side` of the tokens (B, T, C), and those at index (B, keep) of the others: (B, side + keep, C)."""
+    return torch.cat([tokens[:, :side], take(tokens[:, side:], index)], dim=1)
+
+
+def rows(tokens: Tensor, index: Sequence[int], dim: int) -> Tensor:
+    """The same rows of everybody's tokens: a slice where they follow each other."""
+    if list(index) == list(range(index[0], index[-1] + 1)):
+        return tokens.narrow(dim, index[0], len(index))
+    return tokens.index_select(dim, torch.tensor(index, device=tokens.device))

@@ -144,17 +144,20 @@ class Tracker:
         elapsed = (now.seen - before.seen)[:, None]
         weights = (before.weights * now.weights)[..., None]
         motion = ((now.keypoints - before.keypoints) * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
-        return before.velocity + (motion / elapsed - before.velocity) * (1 - np.exp(-elapsed / VELOCITY_MEMORY))
+        velocity: np.ndarray = before.velocity + (motion / elapsed - before.velocity) * (
+            1 - np.exp(-elapsed / VELOCITY_MEMORY)
+        )
+        return velocity
 
 
 def _gauss(offset: np.ndarray, sigma: np.ndarray) -> np.ndarray:
     """1 for an offset (..., 2) of nothing, falling to 0."""
-    return np.exp(-(offset**2).sum(axis=-1) / (2 * sigma**2))
+    return np.asarray(np.exp(-(offset**2).sum(axis=-1) / (2 * sigma**2)))
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
-    return np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1)
+    return np.asarray(np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=-1))
 
 
 def _centers(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
+    return np.asarray((boxes[:, :2] + boxes[:, 2:]) / 2)

@@ -6,20 +6,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from gtpt.core.errors import InputError
 from gtpt.core.simcc import SIGMA
-from gtpt.data.augment import AugmentConfig
-from gtpt.data.synthetic import SyntheticConfig
+from gtpt.core.text import parse_yaml, read_yaml
+from gtpt.data.config import DataConfig, Strict
+
+Count = Annotated[int, Field(lt=2**31)]  # YAML has numbers of any length
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ModelConfig(_Strict):
+class ModelConfig(Strict):
     """Which network.
 
     Attributes:
@@ -32,54 +29,9 @@ class ModelConfig(_Strict):
 
     name: Literal["gtpt-t", "gtpt-s", "gtpt-b"] = "gtpt-t"
     skeleton: str = "coco17"
-    input_size: tuple[int, int] = (192, 256)
+    input_size: tuple[Count, Count] = (192, 256)
     simcc_split: float = Field(default=2.0, gt=0)
     keep_rates: tuple[float, float, float, float] | None = None
-
-
-class Source(_Strict):
-    """A COCO keypoint file and its images: a folder, a zip, or a path into a zip.
-
-    Attributes:
-        images: where they are.
-        annotations: None: annotations.json beside the images.
-        synthetic: people to render into the zip `images` before training, unless it is there; with the network's keypoints.
-        teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
-        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
-    """
-
-    images: Path
-    annotations: Path = None  # type: ignore[assignment]  # set below
-    synthetic: SyntheticConfig | None = None
-    teacher: Path | None = None
-    labels: bool = True
-
-    @model_validator(mode="before")
-    @classmethod
-    def _beside(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("annotations") is None and "images" in values:
-            return {**values, "annotations": Path(values["images"]) / "annotations.json"}
-        return values
-
-
-class DataConfig(_Strict):
-    """What to learn from and what to measure on.
-
-    Attributes:
-        train: data sets, concatenated.
-        val: data set of the figures.
-        boxes: detector results for `val` (COCO results form); None: its ground-truth boxes.
-        cache: keep decoded training images in memory (for small crops); each loader process has a copy of what it read.
-        workers: loader processes per training process.
-        augment: training-time variation.
-    """
-
-    train: tuple[Source, ...] = ()
-    val: Source | None = None
-    boxes: Path | None = None
-    cache: bool = False
-    workers: int = Field(default=2, ge=0)
-    augment: AugmentConfig = AugmentConfig()
 
 
 def _as_text(value: Any) -> Any:
@@ -87,7 +39,7 @@ def _as_text(value: Any) -> Any:
     return str(value) if type(value) is int else value
 
 
-class TrainConfig(_Strict):
+class TrainConfig(Strict):
     """How to learn; the defaults are the official recipe.
 
     Attributes:
@@ -119,8 +71,8 @@ class TrainConfig(_Strict):
         log_every: steps between log lines.
     """
 
-    epochs: int = Field(default=300, ge=1)
-    batch_size: int = Field(default=64, ge=2)
+    epochs: Count = Field(default=300, ge=1)
+    batch_size: Count = Field(default=64, ge=2)
     passes: Literal["both", "pruned", "entire"] = "both"
     convolutions: Literal["official", "kaiming"] = "official"
     guidance: float = Field(default=0.0, ge=0)
@@ -132,20 +84,20 @@ class TrainConfig(_Strict):
     weight_decay: float = Field(default=0.0, ge=0)
     clip: float = Field(default=0.0, ge=0)
     schedule: Literal["steps", "cosine"] = "steps"
-    milestones: tuple[int, ...] = (200, 260)
-    warmup_steps: int = Field(default=0, ge=0)
+    milestones: tuple[Count, ...] = (200, 260)
+    warmup_steps: Count = Field(default=0, ge=0)
     ema: Literal["official"] | Annotated[float, Field(gt=0, lt=1)] = "official"
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(_as_text)] = "32"
     init: Path | None = None
-    seed: int = Field(default=42, ge=0)
+    seed: int = Field(default=42, ge=0, lt=2**32)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = Field(default=1, ge=1)
-    validate_every: int = Field(default=5, ge=0)
-    checkpoint_every: int = Field(default=1000, ge=1)
-    log_every: int = Field(default=50, ge=1)
+    devices: Count = Field(default=1, ge=1)
+    validate_every: Count = Field(default=5, ge=0)
+    checkpoint_every: Count = Field(default=1000, ge=1)
+    log_every: Count = Field(default=50, ge=1)
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """The whole file; `out` gets checkpoints, logs and the resolved configuration."""
 
     out: Path
@@ -164,10 +116,7 @@ def load_experiment(path: str | Path, overrides: list[str] | None = None) -> Exp
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no configuration at {path}")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML: {error}") from error
+    data = read_yaml(path) or {}
     if not isinstance(data, dict):
         raise InputError(f"{path}: an experiment is a mapping with the keys {', '.join(Experiment.model_fields)}")
     data = {"out": f"runs/{path.stem}", **{key: value for key, value in data.items() if value is not None}}
@@ -188,10 +137,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         data = data.setdefault(parent, {})
         if not isinstance(data, dict):
             raise InputError(f"override {override!r}: {parent!r} is no section")
-    try:
-        data[leaf] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise InputError(f"override {override!r}: the value is not YAML: {error}") from error
+    data[leaf] = parse_yaml(value, f"override {override!r}: the value")
 
 
 def _explain(error: ValidationError, path: Path) -> str:
@@ -204,7 +150,7 @@ def _explain(error: ValidationError, path: Path) -> str:
             hint = f"did you mean {near[0]!r}? " if near else ""
             lines.append(f"  unknown key {where!r}: {hint}known here: {', '.join(known)}")
         else:
-            lines.append(f"  {where}: {problem['msg']}, got {problem['input']!r}")
+            lines.append(f"  {where}: {problem['msg']}, got {problem['input']!r:.60}")
     return "\n".join(lines)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gtpt.model.config import GTPTConfig
@@ -36,7 +37,10 @@ class DenseHeads(nn.Module):
         (rows, columns), (ph, pw) = self.config.grid, self.config.patch
         grid, size = (rows * ph, columns * pw), self.config.input_size
         everywhere = torch.arange(grid[0] * grid[1], device=ids.device).expand(len(ids), -1)
-        early = pointing_loss(self.from_features(features).flatten(2), everywhere, joints, weight, grid, size)
+        convolution = self.from_features  # as a linear layer, which keeps channels last, also backwards
+        pixels = features.permute(0, 2, 3, 1).flatten(1, 2)
+        maps = F.linear(pixels, convolution.weight.flatten(1), convolution.bias).transpose(1, 2)  # (B, K, H/4 * W/4)
+        early = pointing_loss(maps, everywhere, joints, weight, grid, size)
 
         inner = torch.arange(ph * pw, device=ids.device)  # cells of a patch, row-major
         row = (ids // columns)[..., None] * ph + inner // pw

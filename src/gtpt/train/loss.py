@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+FAR = 1e4  # cells; beyond it one place is as far as another
+
 
 class LossParts(NamedTuple):
     """Scalars; `total` is what is minimised."""
@@ -87,12 +89,14 @@ def pointing_loss(
         input_size: width, height of the crop.
     """
     rows, columns = grid
-    centers = torch.stack([ids % columns, ids // columns], dim=-1) + 0.5  # (B, N, 2) in cells
     scale = joints.new_tensor([columns / input_size[0], rows / input_size[1]])
-    distance = (centers[:, None] - (joints * scale)[:, :, None]).square().sum(-1)  # (B, K, N)
-    target = (distance * -1.0).softmax(dim=-1).float()  # a Gaussian of 0.7 cells
+    cells = (joints * scale - 0.5).clamp(-FAR, FAR)  # one without label may be anywhere, and infinity would spoil the sum
+    x, y = cells.float()[:, :, None].unbind(dim=-1)  # (B, K, 1) in cells, from the center of the first
+    distance = (ids % columns)[:, None].sub(x).square() + (ids // columns)[:, None].sub(y).square()  # (B, K, N)
+    target = (-distance).softmax(dim=-1)  # a Gaussian of 0.7 cells
     weight = weight * (distance.amin(dim=-1) < 2)
-    per_joint = -(target * logits.float().log_softmax(dim=-1)).sum(dim=-1)
+    with torch.autocast(ids.device.type, enabled=False):  # which would multiply vectors in bfloat16
+        per_joint = -torch.linalg.vecdot(target, logits.float().log_softmax(dim=-1))
     return (per_joint * weight).mean()
 
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import sys
 from dataclasses import asdict
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from gtpt.core.errors import InputError
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
+from gtpt.engines.base import torch_network
 from gtpt.model.network import GTPT, Encoded, normalize
 from gtpt.train.config import TrainConfig
 from gtpt.train.dense import DenseHeads
 from gtpt.train.loss import LossParts, ema_momentum, global_perceived_loss, pointing_loss
 from gtpt.train.optim import make_optimizer
+
+
+class DivergedError(InputError):
+    """A loss or weights that are not finite: the settings or an annotation are to blame."""
 
 
 class PoseTraining(lightning.LightningModule):
@@ -41,7 +48,7 @@ class PoseTraining(lightning.LightningModule):
         self.ema = copy.deepcopy(net).requires_grad_(False)
         self.batches: EpochBatches | None = None
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         self.batches = self._epoch_batches()
         self.batches.epoch, self.batches.start = divmod(self.global_step, len(self.batches))
         return DataLoader(
@@ -95,6 +102,7 @@ class PoseTraining(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, torch.Tensor], _index: int) -> torch.Tensor:
         loss = self.losses(batch)
+        self._require_finite(loss.total, batch["index"])
         self.log("loss", loss.total.detach() * 1000, prog_bar=True)  # KL per bin is small: shown in thousandths
         parts = ("entire", "pruned", "distill") if self.config.passes == "both" else (self.config.passes,)
         self.log_dict({f"loss/{part}": getattr(loss, part).detach() * 1000 for part in parts})
@@ -119,6 +127,35 @@ class PoseTraining(lightning.LightningModule):
             dense = self.dense.loss(features, seen.image, seen.ids, batch["joints"], batch["weight"])
             total = total + self.config.dense * dense
         return loss._replace(total=total)
+
+    def _require_finite(self, loss: torch.Tensor, index: torch.Tensor) -> None:
+        """Stop before one bad step spoils the weights; in every process, since the others wait for its gradients."""
+        finite = bool(torch.isfinite(loss))
+        if self.trainer.strategy.reduce_boolean_decision(finite, all=True):
+            return
+        if finite:
+            where = "in another process"
+        else:
+            files = dict.fromkeys(str(name) for name in self.dataset.persons.files[index.cpu().numpy()])
+            where = f"for people of {', '.join(list(files)[:5])}{', ...' if len(files) > 5 else ''}"
+        raise self.diverged(f"the loss of step {self.global_step} is {loss.item():g} {where}")
+
+    def require_sound_weights(self) -> None:
+        """DivergedError if the averaged weights, which are what is kept, can no longer answer anything."""
+        width, height = self.net.config.input_size
+        crop = np.full((1, height, width, 3), 128, np.uint8)
+        values = itertools.chain(self.net.state_dict().values(), self.ema.state_dict().values())
+        if not all(torch.isfinite(value).all() for value in values if value.is_floating_point()):
+            raise self.diverged(f"the weights of step {self.global_step} are not finite")
+        if not all(np.isfinite(logits).all() for logits in torch_network(self.ema)(crop)):
+            raise self.diverged(f"the network of step {self.global_step} gives no finite answer to a grey crop")
+
+    def diverged(self, what: str) -> DivergedError:
+        """What is said of a run that cannot go on; checkpoints written before are as they were."""
+        return DivergedError(
+            f"the training diverged: {what}. Checkpoints of earlier steps are kept; go on from them with a smaller "
+            f"train.lr (now {self.config.lr:g}) or with train.clip=1 (now {self.config.clip:g})"
+        )
 
     def _guidance(self, out: Encoded, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         config = self.net.config

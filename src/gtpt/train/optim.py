@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.adamw import adamw
 
 # Newton-Schulz coefficients of Muon (K. Jordan, 2024): push all singular values towards 1 in a few matrix products.
 _A, _B, _C = 3.4445, -4.7750, 2.0315
@@ -46,7 +49,7 @@ class MuonAdamW(Optimizer):
         super().__init__([g for g in groups if g["params"]], defaults)
 
     @torch.no_grad()
-    def step(self, closure=None):
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -55,11 +58,11 @@ class MuonAdamW(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
             (self._muon if group["muon"] else self._adam)(params, group)
         return loss
 
-    def _muon(self, params: list[Tensor], group: dict) -> None:
+    def _muon(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
         shapes: dict[torch.Size, list[Tensor]] = defaultdict(list)
         for p in params:
             if not self.state[p]:
@@ -73,23 +76,27 @@ class MuonAdamW(Optimizer):
             steps = orthogonalize(torch.stack(list(nesterov)), group["iterations"])
             torch._foreach_add_(same, list(steps.unbind(0)), alpha=-group["lr"] * 0.2 * max(shape) ** 0.5)
 
-    def _adam(self, params: list[Tensor], group: dict) -> None:
+    def _adam(self, params: list[Tensor], group: dict[str, Any]) -> None:
         for p in params:
             if not self.state[p]:
-                self.state[p] = {"step": 0, "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
-        states = [self.state[p] for p in params]
-        grads = [p.grad for p in params if p.grad is not None]
-        means, squares = [s["mean"] for s in states], [s["square"] for s in states]
-        for s in states:
-            s["step"] += 1
-        step = states[0]["step"]
-        torch._foreach_lerp_(means, grads, 0.1)
-        torch._foreach_mul_(squares, 0.999)
-        torch._foreach_addcmul_(squares, grads, grads, 0.001)
-        scale = torch._foreach_sqrt(squares)
-        torch._foreach_div_(scale, (1 - 0.999**step) ** 0.5)
-        torch._foreach_add_(scale, EPS)
-        torch._foreach_addcdiv_(params, means, scale, value=-group["lr"] / (1 - 0.9**step))
+                zeros = {key: torch.zeros_like(p) for key in ("exp_avg", "exp_avg_sq")}
+                self.state[p] = {"step": torch.zeros(()), **zeros}
+        adamw(
+            params,
+            [p.grad for p in params if p.grad is not None],
+            [self.state[p]["exp_avg"] for p in params],
+            [self.state[p]["exp_avg_sq"] for p in params],
+            [],
+            [self.state[p]["step"] for p in params],
+            foreach=True,
+            amsgrad=False,
+            beta1=0.9,
+            beta2=0.999,
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=EPS,
+            maximize=False,
+        )
 
 
 def orthogonalize(matrices: Tensor, iterations: int) -> Tensor:
@@ -99,7 +106,7 @@ def orthogonalize(matrices: Tensor, iterations: int) -> Tensor:
     x = x if wide else x.mT
     for _ in range(iterations):
         gram = x @ x.mT
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C), x, beta=_A)  # A x + (B g + C g g) x
     return x if wide else x.mT
 
 

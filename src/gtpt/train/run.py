@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,16 +22,19 @@ import lightning
 import numpy as np
 import torch
 import yaml
+from filelock import FileLock, Timeout
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from gtpt.core.errors import InputError
+from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.skeleton import Skeleton, load_skeleton
+from gtpt.data.check import unpaired_sides
 from gtpt.data.coco import Persons, open_stores, read_coco
+from gtpt.data.config import DataConfig, Source
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
 from gtpt.data.synthetic import ensure_synthetic
@@ -37,10 +42,10 @@ from gtpt.data.teacher import TeacherMaps, load_teacher
 from gtpt.evaluate.calibration import fit_isotonic, judge
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.run import Estimates, evaluate_network, evaluation_set
-from gtpt.model.checkpoint import build, replace_atomically, save
+from gtpt.model.checkpoint import build, replace_atomically, require_finite, save
 from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
-from gtpt.train.config import DataConfig, Experiment, Source, TrainConfig, load_experiment
+from gtpt.train.config import Experiment, TrainConfig, load_experiment
 from gtpt.train.module import PoseTraining
 
 logger = logging.getLogger(__name__)
@@ -67,6 +72,8 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     _check_same_experiment(experiment)
     lightning.seed_everything(config.seed, verbose=False)
     skeleton = load_skeleton(experiment.model.skeleton)
+    if skeleton.unpaired:
+        rank_zero_only(logger.warning)("%s", unpaired_sides(skeleton))
     dataset = training_set(experiment)
     _check_validation(experiment.data, skeleton)
     changes = experiment.model.model_dump(exclude={"name", "skeleton"}, exclude_none=True)
@@ -79,12 +86,34 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
     module = PoseTraining(net, config, dataset, experiment.data.workers)
     keeper = CheckpointKeeper(experiment)
     trainer = _make_trainer(experiment, keeper, progress)
-    if trainer.is_global_zero:
-        _prepare_folder(experiment)
-    _fit(trainer, module, resume if resume.is_file() else None)
-    if trainer.is_global_zero:
-        save(module.ema, out / FINAL, {"step": trainer.global_step, **keeper.metadata})  # the last epoch was validated
+    with _alone_in(out) if trainer.is_global_zero else nullcontext():
+        if trainer.is_global_zero:
+            _prepare_folder(experiment)
+        _fit(trainer, module, resume if resume.is_file() else None)
+        if trainer.is_global_zero:
+            save(module.ema, out / FINAL, {"step": trainer.global_step, **keeper.metadata})  # the last epoch was validated
     return out / (BEST if (out / BEST).is_file() else FINAL)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Two runs in one folder would overwrite each other's checkpoints. The system frees the lock of a run that is killed.
+
+    Raises:
+        InputError: another process trains there.
+    """
+    (out / "logs").mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / "logs" / "train.lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(f"another training is running in {out}: wait until it is done, or set another `out=`") from None
+    except NotImplementedError:  # some network file systems have no locks: then it works as for a single process
+        logger.warning("%s has no file locks: do not train there twice at the same time", out)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _fit(trainer: lightning.Trainer, module: PoseTraining, resume: Path | None) -> None:
@@ -124,7 +153,7 @@ def training_set(experiment: Experiment) -> CropDataset:
     for source in data.train:
         if source.synthetic is not None:
             ensure_synthetic(source.images, source.synthetic, skeleton)
-    parts = [read_coco(s.annotations, skeleton) for s in data.train]
+    parts = [read_coco(s.annotations, skeleton, labelled=s.labels) for s in data.train]
     stores = open_stores([s.images for s in data.train])
     for source, persons, store in zip(data.train, parts, stores, strict=True):
         if not len(persons):
@@ -154,7 +183,7 @@ def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Pers
             raise InputError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
         return persons
     rows = [teacher.row(i) for i in persons.ids]
-    visible = persons.visible.copy() if source.labels else np.zeros_like(persons.visible)
+    visible = persons.visible.copy()
     keypoints = persons.keypoints.copy()
     for number, row in enumerate(rows):
         if row is not None:
@@ -195,13 +224,33 @@ class AtomicCheckpoints(TorchCheckpointIO):
         replace_atomically(Path(path), lambda temporary: torch.save(checkpoint, temporary))
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """Never runs code from the file, which Lightning would."""
+        """Never runs code from the file, which Lightning would.
+
+        Raises:
+            WeightsError: a file that was not written whole, or that is no checkpoint of a run; says how to go on.
+        """
+        path = Path(path)
         try:
-            return read_pickle(path)
+            checkpoint: dict[str, Any] = read_pickle(path)
+            _require_checkpoint(checkpoint, str(path))
         except ValueError as error:
-            raise InputError(
-                f"{error} Without it the run begins anew; train.init={Path(path).with_name(BEST)} keeps what it learnt."
-            ) from error
+            best = next((f for name in (BEST, FINAL) if (f := path.with_name(name)).is_file()), None)
+            keeps = f" and give train.init={best}, which keeps what it learnt" if best else ""
+            raise WeightsError(f"cannot resume: {error} To begin anew, move it away{keeps}.") from error
+        return checkpoint
+
+
+def _require_checkpoint(content: Any, path: str) -> None:
+    """ValueError unless this is what Lightning and this module wrote, with weights that are finite."""
+    kinds = {"global_step": int, "epoch": int, "state_dict": dict, "optimizer_states": list, "loops": dict}
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), kind) for key, kind in kinds.items()):
+        raise WeightsError(f"{path} is no checkpoint of a training run, which has the entries {', '.join(kinds)}.")
+    optimizers = content["optimizer_states"]
+    if len(optimizers) != 1 or not isinstance(optimizers[0], dict) or not {"state", "param_groups"} <= set(optimizers[0]):
+        raise WeightsError(f"{path} lacks the state of the optimizer.")
+    if not all(isinstance(value, torch.Tensor) for value in content["state_dict"].values()):
+        raise WeightsError(f"{path} holds more than tensors in its state dict.")
+    require_finite(content["state_dict"], path)
 
 
 class ProgressBar(TQDMProgressBar):
@@ -231,11 +280,13 @@ class CheckpointKeeper(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, *_: Any) -> None:
         if trainer.global_step % self.experiment.train.checkpoint_every == 0 and not trainer.is_last_batch:
+            module.require_sound_weights()
             self._save(trainer)  # after the last one `on_train_epoch_end` validates first
 
     def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
         every, epoch = self.experiment.train.validate_every, trainer.current_epoch
         due = every and ((epoch + 1) % every == 0 or epoch + 1 == self.experiment.train.epochs)
+        module.require_sound_weights()
         if (val := self.experiment.data.val) and due and trainer.is_global_zero:
             self._validate(trainer, module, val)
         trainer.strategy.barrier()

@@ -160,7 +160,9 @@ def _sheet(columns: Sequence[tuple[str, Sequence[_Tile]]], names: Sequence[str])
     rows = max(len(shared), len(names) if stages else 1)
     down, across = height + round(1.4 * _GAP), width + _GAP
     sheet = np.full((2 * _GAP + rows * down, _GAP + (1 + len(stages)) * across, 3), PAPER, dtype=np.uint8)
-    place = lambda row, column: (_GAP + column * across, round(1.5 * _GAP) + row * down)  # noqa: E731
+
+    def place(row: int, column: int) -> tuple[int, int]:
+        return _GAP + column * across, round(1.5 * _GAP) + row * down
 
     def put(row: int, column: int, tile: _Tile, name: str) -> None:
         x, y = place(row, column)

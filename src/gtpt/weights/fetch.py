@@ -1,74 +1,66 @@
-"""Downloads that survive cut connections, dead mirrors and neighbours: resumed, locked, checked, then moved into place."""
+"""Downloads by pooch: from the first source that gives the registered file, checked by sha256, then moved into place."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
-import http.client
 import logging
 import os
-import sys
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from gtpt.core.errors import WeightsError
 from gtpt.weights.registry import WeightsFile
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT = 30.0  # seconds without a byte
-CONNECTIONS = 10  # to one source, each going on where the last one broke off
+TIMEOUT = 30.0  # seconds without a byte, after which the next source is tried
 BLOCK = 1 << 18
-UNREACHABLE = (urllib.error.URLError, http.client.HTTPException, OSError)
-
-
-class _SourceFailed(Exception):
-    """This source cannot give the file; the next one may."""
 
 
 def fetch(sources: Sequence[str], target: Path, file: WeightsFile, *, name: str, force: bool = False) -> Path:
-    """Download a file and check it; two processes that want it at the same time download it once.
+    """Download a file and check it. What is at `target` stays until the new file is complete and is the right one.
 
     The environment variable GTPT_MIRROR names a folder on a web server (https://...) that is tried first, by file name;
     HF_ENDPOINT replaces https://huggingface.co. Certificates are always verified.
 
     Args:
         sources: https://... or hf://owner/repository/file, tried in this order.
-        target: where the file goes; a `.part` file beside it is resumed.
+        target: where the file goes.
         file: length and sha256 that it must have.
         name: registered name, for messages.
         force: fetch also if `target` is there.
 
     Raises:
         FileNotFoundError: GTPT_OFFLINE is set, or there is no source.
+        WeightsError: an address that is not on the web, such as file://.
         ConnectionError: every source failed; names each with its reason.
         OSError: the folder cannot be written, or the disk is full.
     """
     by_hand = f"copy {file.name} (sha256 {file.sha256}) to {target}, or give the path of such a file instead of the name"
-    if os.environ.get("GTPT_OFFLINE", "0").lower() not in ("", "0", "false", "no"):
+    if is_offline():
         raise FileNotFoundError(f"{name} is not on this machine and GTPT_OFFLINE is set: unset it, or {by_hand}")
     urls = [_address(source, file) for source in (os.environ.get("GTPT_MIRROR"), *sources) if source]
     if not urls:
         raise FileNotFoundError(f"{name} is not on this machine and is registered without a web address: {by_hand}")
     failures = []
-    with _writing(target), _lock(target.with_name(f"{target.name}.lock")):
-        if target.is_file() and not force and not damage(target, file):
-            return target  # another process brought it while this one waited
-        part = target.with_name(f"{target.name}.part")
+    place = target.with_name(f"{target.name}.new") if force else target
+    with _writing(target):
         for url in urls:
-            try:
-                _download(url, part, file, name)
-            except _SourceFailed as error:
-                failures.append(f"{url}: {error}")
+            if problem := _download(url, place, file, name):
+                failures.append(f"{url}: {problem}")
                 logger.info("%s", failures[-1])
-            else:
-                os.replace(part, target)
-                return target
+                continue
+            os.replace(place, target)
+            return target
     reasons = "\n  ".join(failures)
-    raise ConnectionError(f"could not download {name}:\n  {reasons}\nTry again (it resumes), or {by_hand}")
+    raise ConnectionError(f"could not download {name}:\n  {reasons}\nTry again, or {by_hand}")
+
+
+def is_offline() -> bool:
+    """Whether the environment variable GTPT_OFFLINE forbids downloads."""
+    return os.environ.get("GTPT_OFFLINE", "0").lower() not in ("", "0", "false", "no")
 
 
 def damage(path: Path, file: WeightsFile) -> str | None:
@@ -82,75 +74,41 @@ def damage(path: Path, file: WeightsFile) -> str | None:
 
 @lru_cache(maxsize=64)
 def _sha256(path: Path, _size: int, _modified: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    import pooch
+
+    digest: str = pooch.file_hash(str(path))
+    return digest
 
 
 def _address(source: str, file: WeightsFile) -> str:
     if source == os.environ.get("GTPT_MIRROR"):
-        return f"{source.rstrip('/')}/{file.name}"
-    kind, _, rest = source.partition("://")
-    if kind != "hf":
-        return source
-    owner, repository, path = rest.split("/", 2)
-    hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-    return f"{hub}/{owner}/{repository}/resolve/main/{path}"
+        source = f"{source.rstrip('/')}/{file.name}"
+    if urlsplit(source).scheme == "hf":
+        owner, repository, path = source.removeprefix("hf://").split("/", 2)
+        hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+        source = f"{hub}/{owner}/{repository}/resolve/main/{path}"
+    if urlsplit(source).scheme not in ("https", "http"):
+        raise WeightsError(f"{source} is no web address: GTPT_MIRROR and HF_ENDPOINT must begin with https:// (or http://)")
+    return source
 
 
-def _download(url: str, part: Path, file: WeightsFile, name: str) -> None:
-    """Bring `part` to its full length and check it. A cut connection is taken up again if that brings bytes."""
+def _download(url: str, place: Path, file: WeightsFile, name: str) -> str | None:
+    """Why this source cannot give the file, None if it did. Errors of the disk are raised."""
+    import pooch
+    import requests
+
     logger.info("downloading %s (%.1f MB) from %s", name, file.bytes / 1e6, url)
-    resumed = _length(part) > 0
-    for _ in range(CONNECTIONS):
-        before = _length(part)
-        if before < file.bytes:
-            _transfer(url, part, file, name)
-        if _length(part) <= before:
-            break
-    if _length(part) < file.bytes:
-        raise _SourceFailed(f"the connection broke off after {_length(part)} of {file.bytes} bytes")
-    if problem := damage(part, file):
-        part.unlink()
-        if not resumed:
-            raise _SourceFailed(f"not the registered file, {problem}")
-        _download(url, part, file, name)  # the beginning may have come from elsewhere: once more from scratch
-
-
-def _transfer(url: str, part: Path, file: WeightsFile, name: str) -> None:
-    """Append to `part` what one connection gives. Errors of the network end it silently, errors of the disk are raised."""
-    start = _length(part)
-    headers = {"User-Agent": "gtpt", **({"Range": f"bytes={start}-"} if start else {})}
-    try:
-        request = urllib.request.Request(url, headers=headers)  # noqa: S310  # the registry allows http, https, hf only
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
-    except urllib.error.HTTPError as error:
-        raise _SourceFailed(f"HTTP {error.code} {error.reason}") from error
-    except (*UNREACHABLE, ValueError) as error:
-        raise _SourceFailed(str(getattr(error, "reason", error)) or type(error).__name__) from error
-    goes_on = response.status == http.HTTPStatus.PARTIAL_CONTENT
-    with response, part.open("ab" if goes_on else "wb") as out, _progress(name, file.bytes) as advance:
-        length = start if goes_on else 0
-        advance(length)
-        for block in _blocks(response):
-            length += len(block)
-            if length > file.bytes:
-                out.truncate(0)
-                raise _SourceFailed(f"not the registered file, it has more than {file.bytes} bytes")
-            out.write(block)
-            advance(len(block))
-
-
-def _blocks(response: http.client.HTTPResponse) -> Iterator[bytes]:
-    with suppress(*UNREACHABLE):
-        while block := response.read1(BLOCK):
-            yield block
-
-
-def _length(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    pooch.get_logger().setLevel(logging.WARNING)  # it would say so again, on stderr
+    with _Bar(name, file.bytes) as bar:
+        headers = {"User-Agent": "gtpt", "Accept-Encoding": "identity"}  # the bytes as they are
+        get = pooch.HTTPDownloader(progressbar=bar, chunk_size=BLOCK, timeout=TIMEOUT, headers=headers)
+        try:
+            pooch.retrieve(url, f"sha256:{file.sha256}", place.name, place.parent, downloader=get)
+        except requests.RequestException as error:  # before OSError, of which it is one
+            return str(error) or type(error).__name__
+        except ValueError:  # pooch has thrown it away
+            return f"not the registered file, its sha256 is not {file.sha256}"
+    return None
 
 
 @contextmanager
@@ -162,47 +120,36 @@ def _writing(target: Path) -> Iterator[None]:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"cannot write to the cache folder {target.parent} ({error.strerror}): make room or give permission there, or "
-            f"choose another folder with the environment variable GTPT_CACHE",
+            f"cannot write to the cache folder {target.parent} ({error.strerror or error}): make room or give permission "
+            f"there, or choose another folder with the environment variable GTPT_CACHE",
         ) from error
 
 
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Wait until no other process holds the lock. The system frees it when its holder dies; the empty file stays."""
-    with path.open("ab") as file:
-        if sys.platform == "win32":
-            import msvcrt
+class _Bar:
+    """A bar of rich on stderr, if that is a terminal, with the methods that pooch wants of one."""
 
-            while True:
-                try:
-                    msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
-                    break
-                except OSError as error:
-                    if error.errno != errno.EDEADLOCK:  # that one says: still held after ten seconds
-                        break
-        else:
-            import fcntl
+    def __init__(self, name: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-            with suppress(OSError):  # some network file systems have no locks: then it works as for a single process
-                fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._task = self._bar.add_task(name, total=total)
+        self.total = total  # pooch sets it to what the server says
 
+    def __enter__(self) -> _Bar:
+        self._bar.start()
+        return self
 
-@contextmanager
-def _progress(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr, if that is a terminal; yields a function that takes the number of new bytes."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda count: bar.advance(task, count)
+    def update(self, count: int) -> None:
+        self._bar.advance(self._task, count)
+
+    def reset(self) -> None:
+        self._bar.reset(self._task)
+
+    def close(self) -> None:
+        self._bar.stop()

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from gtpt.core.errors import WeightsError
+from gtpt.core.errors import InputError, WeightsError
+from gtpt.core.text import read_yaml
 
 REGISTRY = Path(__file__).parent / "registry.yaml"
 BUNDLED = Path(__file__).parent / "files"
@@ -90,9 +90,9 @@ def load_registry(path: str | Path | None = None) -> dict[str, Weights]:
     if not path.is_file():
         raise FileNotFoundError(f"no registry of weights at {path}")
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        entries = read_yaml(path) or {}
         return {name: Weights(name=name, folder=path.parent, **entry) for name, entry in entries.items()}
-    except (yaml.YAMLError, ValidationError, AttributeError, TypeError) as error:
+    except (InputError, ValidationError, AttributeError, TypeError) as error:
         raise WeightsError(f"{path} is no registry of weights: {error}") from error
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import platformdirs
 
 from gtpt.core.errors import WeightsError
 from gtpt.weights.fetch import damage, fetch
@@ -17,11 +18,7 @@ def cache_dir() -> Path:
     """Where downloads go: $GTPT_CACHE, else the platform's place for caches ($XDG_CACHE_HOME/gtpt, ~/.cache/gtpt, ...)."""
     if chosen := os.environ.get("GTPT_CACHE"):
         return Path(chosen).expanduser()
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "gtpt"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "gtpt"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gtpt"
+    return platformdirs.user_cache_path("gtpt", appauthor=False, opinion=False)
 
 
 def list_weights(registry: str | Path | None = None) -> list[dict[str, Any]]:

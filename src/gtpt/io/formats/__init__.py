@@ -83,7 +83,8 @@ def open_writer(path: str | Path, format: str | None = None) -> Writer:  # noqa:
     if chosen not in _FORMATS:
         raise InputError(f"unknown result format {chosen!r}: use one of {list(FORMATS)}")
     _, module, writer = _FORMATS[chosen]
-    return getattr(import_module(f"gtpt.io.formats.{module}"), writer)(path)
+    opened: Writer = getattr(import_module(f"gtpt.io.formats.{module}"), writer)(path)
+    return opened
 
 
 def _format_of(path: Path) -> str:

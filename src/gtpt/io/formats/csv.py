@@ -46,4 +46,5 @@ def readable(name: str) -> str:
 
 def _cells(column: np.ndarray) -> list[str]:
     text = column.astype(str)
-    return (np.where(np.isfinite(column), text, "") if column.dtype.kind == "f" else text).tolist()
+    cells: list[str] = (np.where(np.isfinite(column), text, "") if column.dtype.kind == "f" else text).tolist()
+    return cells

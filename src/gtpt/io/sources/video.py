@@ -179,7 +179,8 @@ class _Clock:
         return self.index - 1, float(self._last)
 
     def _stamp(self, packet: Any) -> int | None:
-        return packet.dts if self._decoding_times or packet.pts is None else packet.pts
+        stamp: int | None = packet.dts if self._decoding_times or packet.pts is None else packet.pts
+        return stamp
 
 
 def video_origin(container: Any) -> Fraction:

@@ -1,4 +1,4 @@
-"""The inference form computes what the network computes, for recorded outputs, all skeletons, sizes and keep rates."""
+"""A reparameterized network computes what the network computes, and exported files end in what `simcc` decodes."""
 
 import json
 import math
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from gtpt import Skeleton
-from gtpt.model import build, inference, normalize
-from gtpt.model.inference import Decoded, inference_form
+from gtpt.export.deployed import Deployed
+from gtpt.model import build, load, normalize, save
 from gtpt.model.official import from_official_state
+from gtpt.model.reparameterize import Chain, reparameterize
 
 VARIANTS = [f"{size}_{data}" for data in ("coco", "wholebody") for size in "tsb"]
 
@@ -43,7 +43,7 @@ def crops(net, batch=2, seed=0):
 def assert_equal(net, pixels, tolerance=1e-4):
     with torch.inference_mode():
         expected = net(normalize(pixels), return_kept=True)
-        got = inference_form(net)(pixels, return_kept=True)
+        got = reparameterize(net)(normalize(pixels), return_kept=True)
     assert set(got.kept) == set(expected.kept)
     for stage, groups in expected.kept.items():
         for a, b in zip(got.kept[stage], groups, strict=True):
@@ -59,7 +59,7 @@ def test_all_variants_agree_with_the_authors_outputs(variant, golden, golden_rul
     recorded = np.load(golden / f"{variant}.npz")
     meta = json.loads(str(recorded["meta"]))
     images = torch.from_numpy(golden_rule.make_input(meta["input_seed"], meta["batch"]))
-    out = inference_form(from_official_state(official_state(variant)))(images, return_kept=True)
+    out = reparameterize(from_official_state(official_state(variant)))(images, return_kept=True)
     step = meta.get("bin_step", 1)
     np.testing.assert_allclose(out.x[..., ::step], recorded["pred_x"], rtol=0, atol=1e-4)
     np.testing.assert_allclose(out.y[..., ::step], recorded["pred_y"], rtol=0, atol=1e-4)
@@ -77,30 +77,11 @@ def test_all_variants_agree_with_the_authors_outputs(variant, golden, golden_rul
         ("gtpt-t", "coco17", {"input_size": (96, 128)}),
         ("gtpt-b", "coco17", {"input_size": (96, 128)}),
         ("gtpt-t", "coco_wholebody133", {"input_size": (240, 320)}),
-        ("gtpt-t", "coco17", {"input_size": (96, 128), "keep_rates": (1, 1, 1, 1)}),
-        ("gtpt-t", "coco17", {"input_size": (96, 128), "keep_rates": (0.8, 0.8, 0.8, 0.1)}),
-        ("gtpt-t", "coco17", {"input_size": (96, 64), "keep_rates": (0.9, 0.5, 0.2, 0.2), "simcc_split": 3.0}),
-        ("gtpt-s", "coco17", {"input_size": (72, 96), "simcc_split": 384 / 72}),
+        ("gtpt-s", "coco17", {"input_size": (72, 96), "patch": (2, 3), "simcc_split": 384 / 72}),
     ],
 )
 def test_same_numbers(name, skeleton, changes):
     net = lively(name, skeleton, **changes)
-    assert_equal(net, crops(net))
-
-
-def test_uneven_groups_with_parts():
-    """Groups of one and three coarse keypoints in an order that is not the output's, fine keypoints of two parts in one."""
-    skeleton = Skeleton.from_dict(
-        {
-            "name": "creature",
-            "keypoints": ["tail", "ear", "nose", "l1", "l2", "r1", "r2", "r3", "foot"],
-            "groups": {
-                "head": {"keypoints": ["nose", "tail", "ear"]},
-                "paws": {"keypoints": ["foot"], "parts": {"right": ["r3", "r1", "r2"], "left": ["l1", "l2"]}},
-            },
-        }
-    )
-    net = lively("gtpt-t", skeleton, input_size=(96, 128), keep_rates=(1, 0.7, 0.4, 0.2))
     assert_equal(net, crops(net))
 
 
@@ -110,41 +91,33 @@ def test_borders_are_padded_with_the_mean_colour():
     assert_equal(net, torch.full((1, 128, 96, 3), 255, dtype=torch.uint8))
 
 
+@pytest.mark.parametrize("opset", [20, 23])
 @torch.inference_mode()
-def test_people_of_a_batch_do_not_touch_each_other():
-    net = lively(skeleton="coco_wholebody133")
-    form, people = inference_form(net), crops(net, 3)
-    together = form(people)
-    for i in range(3):
-        for alone, one in zip(form(people[i : i + 1]), together, strict=True):
-            torch.testing.assert_close(alone[0], one[i], rtol=1e-5, atol=2e-5)
-    assert not torch.allclose(together[0][0], together[0][1], atol=1e-2)
-
-
-@torch.inference_mode()
-def test_normalised_input_and_decoding():
+def test_what_is_exported(opset):
+    """From bytes or normalised pixels to logits or keypoints, in both forms of attention."""
     from gtpt.core import simcc
 
     net = lively(input_size=(96, 128))
-    form, pixels = inference_form(net), crops(net)
-    logits = form(pixels)
-    for a, b in zip(form(normalize(pixels)), logits, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-4)
-    points, scores = Decoded(form)(pixels)
-    expected = simcc.decode(logits[0].numpy(), logits[1].numpy())
-    np.testing.assert_array_equal(points, expected[0])
-    np.testing.assert_allclose(scores, expected[1], rtol=1e-5)
+    pixels = crops(net)
+    expected = [v.numpy() for v in net(normalize(pixels))]
+    for got in (Deployed(net, opset)(pixels), Deployed(net, opset, uint8_input=False)(normalize(pixels))):
+        for a, b in zip(got, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-4)
+    points, scores = Deployed(net, opset, decode=True)(pixels)
+    keypoints = simcc.decode(*expected)
+    np.testing.assert_array_equal(points, keypoints[0])
+    np.testing.assert_allclose(scores, keypoints[1], rtol=1e-4)
 
 
 def test_the_network_stays_as_it_is():
     net = lively(input_size=(96, 128))
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    form = inference_form(net)
-    pixels = crops(net)
+    fast = reparameterize(net)
+    pixels = normalize(crops(net))
     with torch.no_grad():
-        logits = form(pixels)[0]
+        logits = fast(pixels)[0]
         net.head_x[1].bias += 1
-        assert torch.equal(form(pixels)[0], logits)
+        assert torch.equal(fast(pixels)[0], logits)
         net.head_x[1].bias.copy_(before["head_x.1.bias"])
     assert net.training is False and all(torch.allclose(before[k], v) for k, v in net.state_dict().items())
 
@@ -154,18 +127,32 @@ def test_the_network_stays_as_it_is():
 def test_everything_is_made_on_the_device_of_the_network(skeleton):
     """As on a GPU, on a device without values, which refuses tensors of the CPU."""
     net = lively(skeleton=skeleton)
-    out = inference_form(net).to("meta")(crops(net).to("meta"), return_kept=True)
+    out = reparameterize(net).to("meta")(normalize(crops(net).to("meta")), return_kept=True)
     assert out.x.device.type == "meta" and out.x.shape[:2] == (2, len(net.skeleton))
 
 
 def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match="Linear"):
-        inference_form(torch.nn.Linear(2, 2))
-    form = inference_form(lively(input_size=(96, 128)))
-    with pytest.raises(ValueError, match=r"uint8 crops must be \(B, 128, 96, 3\)"):
-        form(torch.zeros(1, 96, 128, 3, dtype=torch.uint8))
-    with pytest.raises(ValueError, match=r"float32 crops must be \(B, 3, 128, 96\)"):
-        form(torch.zeros(1, 128, 96, 3))
+        reparameterize(torch.nn.Linear(2, 2))
+    fast = reparameterize(build("gtpt-t", input_size=(96, 128)))
+    with pytest.raises(ValueError, match="reparameterized before"):
+        reparameterize(fast)
+    with pytest.raises(ValueError, match=r"images must be \(B, 3, 128, 96\)"):
+        fast(torch.zeros(1, 3, 96, 128))
+
+
+def test_checkpoints_keep_the_norms_that_training_needs(tmp_path):
+    """What is saved trains as what was trained did; a reparameterized network has lost its norms and is not saved."""
+    net, path = lively(input_size=(96, 128)), tmp_path / "net.safetensors"
+    with pytest.raises(ValueError, match=r"reparameterized.*save the network that it was made of"):
+        save(reparameterize(net), path)
+    assert not path.exists()
+    save(net, path)
+    images = normalize(crops(net, 8))
+    with torch.no_grad():
+        again = load(path).train()(images)
+        for a, b in zip(again, net.train()(images), strict=True):
+            assert torch.equal(a, b)
 
 
 def test_chains_have_no_shuffle_and_no_waste():
@@ -175,7 +162,6 @@ def test_chains_have_no_shuffle_and_no_waste():
     def weights(module):
         return sum(m.weight.numel() for m in module.modules() if isinstance(m, torch.nn.Conv2d))
 
-    form = inference_form(net)
-    assert weights(form.stem) + weights(form.conv) == weights(net.stem)
-    chain = inference.Chain([torch.nn.Conv2d(4, 8, 1)], list(net.stem.fuse[0])[1:1])
+    assert weights(reparameterize(net).stem) == weights(net.stem)
+    chain = Chain([torch.nn.Conv2d(4, 8, 1)], list(net.stem.fuse[0])[1:1])
     assert chain.order == list(range(8))
