@@ -22,7 +22,7 @@ from speed import kaiming_stem
 from torch import nn
 
 from gtpt.benchmark import machine, median, median_ratio, paired_seconds
-from gtpt.engines.session import open_session
+from gtpt.engines.onnx import open_session
 from gtpt.export.onnx import export_onnx
 from gtpt.model import build
 

@@ -25,10 +25,11 @@ import yaml
 from gtpt.core.calibration import Calibration
 from gtpt.data.crops import load_crops
 from gtpt.data.images import read_json
-from gtpt.engines.base import torch_network
+from gtpt.engines.torch import torch_network
 from gtpt.evaluate import expected_calibration_error, fit_isotonic, judge, pck, reliability
 from gtpt.evaluate.run import Estimates, evaluate_network
-from gtpt.export.onnx import export_onnx, verify_onnx
+from gtpt.export.onnx import export_onnx
+from gtpt.export.verify import verify_onnx
 from gtpt.model import GTPT, load, save
 from gtpt.model.checkpoint import extra_metadata
 

@@ -15,7 +15,7 @@ LAYERS = (  # from the ground up: each imports only itself and what stands befor
     *("core", "weights", "io", "model", "engines", "data", "detect"),
     *("estimator", "tracking", "viz", "pipeline"),
     *("export", "evaluate", "train", "benchmark", "prediction"),
-    *("serve", "web", "batch", "gtpt", "cli"),  # gtpt: the public face, gtpt/__init__.py
+    *("web", "serve", "batch", "gtpt", "cli"),  # gtpt: the public face, gtpt/__init__.py
 )
 CORE_NEEDS = {"numpy", "cv2", "yaml", "pydantic"}  # cv2 for one warpAffine, yaml and pydantic for skeleton files
 

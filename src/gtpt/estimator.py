@@ -24,6 +24,7 @@ from gtpt.core.geometry import (
 )
 from gtpt.core.poses import NO_ID, Poses
 from gtpt.core.skeleton import Skeleton
+from gtpt.detect.detections import MAX_COORDINATE, SCORE_ROUNDING
 from gtpt.engines import Engine, open_engine
 from gtpt.io.images import as_rgb
 
@@ -211,6 +212,7 @@ def check_boxes(boxes: Any, picture: np.ndarray, where: str) -> np.ndarray:
     for problem, bad in (
         ("has a value that is not finite", ~np.isfinite(array).all(axis=1)),
         ("is inverted or empty (x2 must exceed x1 and y2 exceed y1; is it x, y, width, height?)", ~((x2 > x1) & (y2 > y1))),
+        ("reaches beyond every picture", (np.abs(array) > MAX_COORDINATE).any(axis=1)),
         (f"lies outside the {width}x{height} image", (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)),
     ):
         if bad.any():
@@ -224,6 +226,6 @@ def check_scores(scores: Any, count: int, where: str) -> np.ndarray:
     if scores is None:
         return np.ones(count, np.float32)
     array = np.asarray(scores, dtype=np.float32)
-    if array.shape != (count,) or not np.all((array >= 0) & (array <= 1)):
+    if array.shape != (count,) or not np.all((array >= -SCORE_ROUNDING) & (array <= 1 + SCORE_ROUNDING)):
         raise InputError(f"{where}: scores must be {count} numbers in [0, 1], got {scores!r}")
-    return array
+    return np.clip(array, 0, 1)

@@ -13,7 +13,7 @@ import numpy as np
 from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
-from gtpt.detect import Detections, Detector, as_detector
+from gtpt.detect import Detections, Detector, GivenBoxes, as_detector
 from gtpt.estimator import PoseEstimator
 from gtpt.io.sources import Frame
 
@@ -88,13 +88,18 @@ class Pipeline:
         while chunk := list(islice(stream, self.frames_at_once)):
             images = [frame.image for frame in chunk]
             if people is None or number % self.detect_every == 0:
-                people = self.detector(images, [frame.key for frame in chunk])
+                people = self._detect(chunk)
             people = [self._inside(found, frame) for found, frame in zip(people, chunk, strict=True)]
             estimated = self._estimate(images, people)
             number += len(chunk)
             for frame, (poses, _) in zip(chunk, estimated, strict=True):
                 yield Result(frame, self._follow(poses, frame.time))
             people = [Detections(boxes_from_poses(poses), found) for poses, found in estimated[-1:]]
+
+    def _detect(self, frames: list[Frame]) -> list[Detections]:
+        if isinstance(self.detector, GivenBoxes):
+            return self.detector.of_frames(frames)
+        return self.detector([frame.image for frame in frames], [frame.key for frame in frames])
 
     def _inside(self, found: Detections, frame: Frame) -> Detections:
         """Without boxes that lie outside the image, whether detected, given, or carried over from a larger photo."""

@@ -37,7 +37,7 @@ def test_what_was_read_is_not_read_again() -> None:
     ("entry", "message"),
     [
         ({"image_id": 7}, "results.json: result 0 has no score"),
-        ({"image_id": "7", "score": 1}, "entry 0 of the results has the image_id '7', not a whole number"),
+        ({"image_id": [7], "score": 1}, r"entry 0 of the results has the image_id \[7\], not a whole number"),
         ({"image_id": 7, "score": None}, "entry 0 of the results has the score None, not a finite number"),
         ({"image_id": 7.5, "score": 1}, "has the image_id 7.5, not a whole number"),
         (7, "entry 0 of the results is 7"),
@@ -51,5 +51,5 @@ def test_wrong_results_are_named(entry: object, message: str, tmp_path: Path) ->
 
 
 def test_boxes_may_call_their_images_by_name() -> None:
-    (result,) = read_results([{"image_id": "a.jpg", "bbox": [1, 2, 3, 4]}], ("image_id", "bbox"), named=True)
+    (result,) = read_results([{"image_id": "a.jpg", "bbox": [1, 2, 3, 4]}], ("image_id", "bbox"))
     assert result.image_id == "a.jpg" and result.score == 1

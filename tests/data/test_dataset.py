@@ -1,20 +1,27 @@
 """Order and augmentation depend on (seed, epoch, index) alone: what resuming and several processes rest on."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from gtpt import load_skeleton
 from gtpt.core import simcc
-from gtpt.core.geometry import invert_affine, transform_points
+from gtpt.core.geometry import invert_affine, transform_points, turn_boxes
 from gtpt.data.augment import AugmentConfig
+from gtpt.data.check import check
 from gtpt.data.coco import read_coco
+from gtpt.data.config import Source
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
 from gtpt.data.images import FileStore
+from gtpt.detect import load_boxes
 from gtpt.evaluate.run import estimate
+from gtpt.io.sources import open_source
 
-from .figures import write_set, zipped
+from .figures import coco_file, write_set, zipped
 
 BODY = load_skeleton("coco17")
 
@@ -71,8 +78,8 @@ def test_people_of_one_image_decode_it_once(folder, monkeypatch, cache, decoded)
     """In a row; with the cache in any order."""
     crops, reads = make(folder, cache=cache), []
     crops.persons = crops.persons.select(np.array([0, 0, 0, 1, 1, 0, 1]))
-    read = FileStore.read_image
-    monkeypatch.setattr(FileStore, "read_image", lambda self, name, **o: (reads.append(name), read(self, name, **o))[1])
+    read = FileStore.read_stored
+    monkeypatch.setattr(FileStore, "read_stored", lambda self, name: (reads.append(name), read(self, name))[1])
     for index in range(7):
         crops[0, index]
     assert len(reads) == decoded and len(crops._images) == (2 if cache else 1)
@@ -83,8 +90,8 @@ def test_estimating_decodes_each_image_once(folder, monkeypatch):
     crops, reads = make(folder), []
     crops.augment = None
     crops.persons = crops.persons.select(np.array([4, 0, 4, 1, 0, 4, 1]))
-    read = FileStore.read_image
-    monkeypatch.setattr(FileStore, "read_image", lambda self, name, **o: (reads.append(name), read(self, name, **o))[1])
+    read = FileStore.read_stored
+    monkeypatch.setattr(FileStore, "read_stored", lambda self, name: (reads.append(name), read(self, name))[1])
 
     def network(batch):
         """Points at the column and row that the mean brightness of the crop tells."""
@@ -141,3 +148,51 @@ def test_every_epoch_has_its_own_order():
     assert orders[0] == orders[2] != orders[1] and orders[0] != sorted(orders[0])
     assert [i for b in EpochBatches(50, 8, shuffle=False) for _, i in b] == list(range(50))
     assert orders[0] != [i for b in EpochBatches(50, 8, seed=1) for _, i in b]
+
+
+@pytest.mark.parametrize("orientation", [1, 2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("annotated", ["stored", "upright"])
+def test_crops_check_and_given_boxes_agree_on_the_way_up(tmp_path, orientation, annotated):
+    """A red rectangle, annotated on the stored or on the upright picture: the crop shows it, or the check says why not."""
+    stored = np.full((60, 90, 3), 30, np.uint8)
+    stored[20:50, 10:30] = (220, 20, 20)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "images").mkdir()
+    Image.fromarray(stored).save(tmp_path / "images" / "a.png", exif=exif)
+    box, size = np.array([[10, 20, 30, 50]]), (90, 60)
+    if annotated == "upright":
+        box = turn_boxes(box, orientation, size)
+        size = size[::-1] if orientation > 4 else size
+    left, top, right, bottom = box[0].tolist()
+    person = {"image_id": 1, "keypoints": [(left + right) / 2, (top + bottom) / 2, 2] * 17}
+    person |= {"bbox": [left, top, right - left, bottom - top], "area": 600.0}
+    data = coco_file([person], [{"id": 1, "file_name": "a.png", "width": size[0], "height": size[1]}])
+    (tmp_path / "annotations.json").write_text(json.dumps(data))
+    persons = read_coco(tmp_path / "annotations.json", BODY)
+    crop = CropDataset(persons, [FileStore(tmp_path / "images")], BODY, (48, 64))[0, 0]["crop"]
+    middle = crop[20:44, 18:30].reshape(-1, 3).astype(int)
+    shown = bool(((middle[:, 0] > 150) & (middle[:, 1] < 90)).mean() > 0.95)
+    source = Source(annotations=tmp_path / "annotations.json", images=tmp_path / "images")
+    kinds = [finding.kind for finding in check([source], BODY).findings]
+    known = orientation == 1 or orientation > 4  # else both pictures have the same size
+    assert kinds == ([] if known else ["unclear orientation"])
+    assert shown or (annotated == "upright" and not known)
+    boxes = load_boxes(tmp_path / "annotations.json")
+    with open_source(tmp_path / "images" / "a.png") as photo:
+        (found,) = boxes.of_frames([next(photo)])
+    if known or annotated == "stored":
+        assert found.boxes.tolist() == turn_boxes(np.array([[10, 20, 30, 50]]), orientation, (90, 60)).tolist()
+
+
+def test_a_size_that_fits_neither_way_is_a_finding(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (90, 60)).save(tmp_path / "images" / "a.png", exif=exif)
+    person = {"image_id": 1, "keypoints": [20, 15, 2] * 17, "bbox": [10, 5, 20, 20], "area": 400.0}
+    data = coco_file([person], [{"id": 1, "file_name": "a.png", "width": 45, "height": 30}])
+    (tmp_path / "annotations.json").write_text(json.dumps(data))
+    source = Source(annotations=tmp_path / "annotations.json", images=tmp_path / "images")
+    (finding,) = check([source], BODY).findings
+    assert finding.kind == "unclear orientation" and "45x30 is stated and 90x60 stored" in finding.detail

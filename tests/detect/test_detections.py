@@ -33,7 +33,7 @@ def test_detections_are_float32_and_can_be_empty():
         ([BOX, [0, 0, np.nan, 5]], [1, 1], "box 1 must be"),
         ([BOX, [0, 0, np.inf, 5]], [1, 1], "box 1 must be"),
         ([[50, 20, 10, 90]], [1], "box 0 must be .* width, height"),
-        ([[10, 20, 50, 20]], [1], "box 0 must be"),
+        ([[50, 20, 10, 20]], [1], "box 0 must be"),
         ([BOX], [1.5], r"score 0 must be in \[0, 1\]"),
         ([BOX], [np.nan], "score 0"),
     ],
@@ -41,6 +41,16 @@ def test_detections_are_float32_and_can_be_empty():
 def test_impossible_detections(boxes, scores, reason):
     with pytest.raises(ValueError, match=reason):
         Detections(boxes, scores)
+
+
+def test_what_rounding_does_and_boxes_without_extent(caplog):
+    found = Detections([BOX, BOX, BOX], [1.0000001, 1.000005, -1e-7])
+    assert found.scores.tolist() == [1, 1, 0]
+    boxes = [BOX, [10, 20, 50, 20], [10, 20, 10, 90], [-3e38, -3e38, 3e38, 3e38], BOX]
+    found = Detections(boxes, [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert found.boxes.tolist() == [BOX, BOX] and np.allclose(found.scores, [0.1, 0.5])
+    assert "3 of 5 boxes are left out" in caplog.text
+    assert len(Detections([[10, 20, 50, 20]], [1])) == 0
 
 
 def test_whole_image():
@@ -130,7 +140,7 @@ def test_csv(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("name,x1,y1,x2,y2\na.jpg,1,2,3,4\na.jpg,5,5,1,9\n", "line 3: the box .* inverted"),
+        ("name,x1,y1,x2,y2\na.jpg,5,5,1,9\n", "line 2: the box .* inverted"),
         ("name,x1,y1,x2,y2\na.jpg,1,2,nan,4\n", "line 2: .* not finite"),
         ("name,x1,y1,x2,y2\na.jpg,1,2,three,4\n", "line 2: a box must be four numbers"),
         ("name,x1,y1,x2,y2\na.jpg,1,2,,4\n", "line 2: a box must be four numbers"),
@@ -147,6 +157,24 @@ def test_wrong_csv_names_the_line(tmp_path: Path, text: str, reason: str):
     path.write_text(text)
     with pytest.raises(ValueError, match=rf"boxes\.csv.*{reason}"):
         load_boxes(path)
+
+
+def test_entries_of_a_file_stand_alone(tmp_path: Path):
+    lines = ["a.jpg,1,2,3,4,1.0000001", "a.jpg,5,5,1,9,1", "b.jpg,1,2,1,9,1", "b.jpg,-3e38,-3e38,3e38,3e38,1", ",1,2,3,4,1"]
+    (tmp_path / "boxes.csv").write_text("\n".join(["name,x1,y1,x2,y2,score", *lines, "a.jpg,1,2,3,4,7", "c.jpg,1,2,x,4,1"]))
+    found = load_boxes(tmp_path / "boxes.csv")
+    assert found.find("a.jpg").boxes.tolist() == [[1, 2, 3, 4]] and found.find("a.jpg").scores.tolist() == [1]
+    assert len(found.find("b.jpg")) == len(found.find("c.jpg")) == 0
+    places = [where.removeprefix(f"{tmp_path / 'boxes.csv'}, ") for where, _ in found.skipped]
+    assert places == [f"line {n}" for n in (3, 4, 5, 6, 7, 8)]
+    reasons = [reason for _, reason in found.skipped]
+    assert all("inverted, empty, not finite or beyond every picture" in reason for reason in reasons[:3])
+    assert "the name of the image is missing" in reasons[3] and "[0, 1]" in reasons[4] and "four numbers" in reasons[5]
+
+
+def test_names_of_macos_and_windows_are_found(tmp_path: Path):
+    for listed, asked in (("Zo\u00e9.jpg", "in/Zoe\u0301.jpg"), ("Zoe\u0301.jpg", "Zo\u00e9.jpg"), ("a\\b.jpg", "a/b.jpg")):
+        assert len(GivenBoxes({listed: np.array([BOX])}).find(asked)) == 1
 
 
 def annotations(**changes: object) -> dict[str, object]:

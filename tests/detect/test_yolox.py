@@ -106,11 +106,18 @@ WIDTH, HEIGHT, CELL = 96, 64, 100  # 96 cells of stride 8, 24 of stride 16, 6 of
 CELL_BOX = [60, -8, 84, 16]  # cell 100 is the fifth in the first row of stride 16; its box is 24 px wide and high
 
 
-def network(path: Path, batch: int | str = "batch", *, width: int = WIDTH, log_size: float = np.log(1.5)) -> Path:
+def network(
+    path: Path,
+    batch: int | str = "batch",
+    *,
+    width: int = WIDTH,
+    log_size: float = np.log(1.5),
+    box: tuple[float, float, float, float] | None = None,
+) -> Path:
     """A YOLOX whose cell 100 sees a person, as surely as the image is blue."""
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     base, person = np.zeros((1, 126, 7), np.float32), np.zeros((1, 126, 7), np.float32)
-    base[0, CELL] = [0.5, 0.25, log_size, log_size, 0, 1, 0]
+    base[0, CELL] = [*(box or (0.5, 0.25, log_size, log_size)), 0, 1, 0]
     person[0, CELL, 4] = 1 / 255
     arrays = {
         "base": base,
@@ -185,6 +192,27 @@ def test_a_decoded_export_is_refused(tmp_path: Path):
     detector = YoloxDetector(network(tmp_path / "net.onnx", log_size=300.0))
     with pytest.raises(ValueError, match="decoded already"):
         detector([picture(255)])
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (72, 4, 24, 24),  # what the decoding makes of the cell's box
+        (72, 4, 3, 5),  # a tiny person: as logarithms these sides are not large
+        (9, 4, 1, 2),
+        (1, 1, 8, 30),  # in the corner, where pixels look like offsets
+    ],
+)
+def test_a_decoded_export_is_refused_however_small_its_people_are(tmp_path: Path, box: tuple[float, float, float, float]):
+    detector = YoloxDetector(network(tmp_path / "net.onnx", box=box))
+    assert len(detector([picture(0)])[0]) == 0
+    with pytest.raises(ValueError, match="decoded already"):
+        detector([picture(255)])
+
+
+@pytest.mark.parametrize("box", [(-2.5, 3.5, 2.4, 2.4), (0.4, 3.5, -1.0, 3.1)])
+def test_what_a_trained_network_can_give_is_not_refused(tmp_path: Path, box: tuple[float, float, float, float]):
+    assert len(YoloxDetector(network(tmp_path / "net.onnx", box=box))([picture(255)])[0]) == 1
 
 
 @pytest.mark.parametrize(

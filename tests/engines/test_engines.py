@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from gtpt.engines import open_engine
-from gtpt.engines.base import check_torch_device
-from gtpt.engines.session import open_session
+from gtpt.engines.onnx import open_session
+from gtpt.engines.torch import check_torch_device
 from gtpt.estimator import PoseEstimator
 from gtpt.weights import resolve
 

@@ -52,6 +52,7 @@ def test_judged_are_the_labelled_keypoints_alone():
         files=np.array(["a", "b"], dtype=object),
         stores=np.zeros(2, np.int64),
         ids=np.arange(2),
+        sizes=np.full((2, 2), 100.0),
     )
     raw, right = judge(Estimates(points, np.array([[0.1, 0.2], [0.3, 0.4]], np.float32)), persons, sigmas)
     np.testing.assert_allclose(raw, [0.1, 0.2, 0.3])

@@ -15,7 +15,8 @@ ort = pytest.importorskip("onnxruntime")
 from gtpt import Skeleton, load_skeleton  # noqa: E402
 from gtpt.core import simcc  # noqa: E402
 from gtpt.data.crops import load_crops  # noqa: E402
-from gtpt.export.onnx import METADATA, export, export_onnx, verify_onnx  # noqa: E402
+from gtpt.export.onnx import METADATA, export, export_onnx  # noqa: E402
+from gtpt.export.verify import verify_onnx  # noqa: E402
 from gtpt.model import GTPT, build, normalize, save  # noqa: E402
 from gtpt.model.config import GTPTConfig  # noqa: E402
 

@@ -73,6 +73,23 @@ def test_reordered_frames_come_in_order_and_on_time(name: str, tmp_path: Path) -
     assert read(path, start=0.9, end=2.15, stride=3) == whole[9:22:3]
 
 
+def test_old_avi_whose_key_frames_come_before_what_is_shown_first(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "x.avi"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.max_b_frames, stream.codec_context.gop_size = 2, 6
+        for i in range(30):
+            frame = av.VideoFrame.from_ndarray(shade(i), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    whole = read(tmp_path / "x.avi")
+    assert [frame[:2] for frame in whole] == [(i, i / 10) for i in range(30)]
+    assert all(abs(index - number) <= 1 for index, _, number in whole)  # a coarse codec
+    for start in (0.4, 1.0, 2.2):
+        assert read(tmp_path / "x.avi", start=start) == [frame for frame in whole if frame[1] >= start]
+
+
 def trimmed(path: Path, seconds: float, fps: int = 10) -> Path:
     """As editors cut: an edit list hides the beginning of an MP4, whose packets stay."""
     data = bytearray(path.read_bytes())

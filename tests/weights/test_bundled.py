@@ -50,7 +50,7 @@ def test_faces_are_found_in_the_demo_photos() -> None:
 def test_both_files_are_the_same_network_on_real_people(shared: Path) -> None:
     pytest.importorskip("torch")
     from gtpt.data.crops import load_crops
-    from gtpt.export.onnx import verify_onnx
+    from gtpt.export.verify import verify_onnx
     from gtpt.model import load
 
     net = load(resolve("gtpt-t-coco17", format="safetensors"))

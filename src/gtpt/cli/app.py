@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from gtpt.cli.data import check, from_yolo, preview, synthesize
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.predict import predict
+from gtpt.cli.serve import serve
 from gtpt.cli.train import test, train
 from gtpt.cli.web import web
 from gtpt.cli.weights import app as weights
@@ -37,6 +39,7 @@ app.command()(export)
 app.command()(info)
 app.command()(benchmark)
 app.command()(web)
+app.command()(serve)
 data = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
 data.command()(check)
 data.command()(preview)
@@ -63,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: without the program's name; None takes those of the process.
     """
+    _let_streams_show_anything()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="gtpt")
     except (GtptError, OSError, MemoryError) as error:
@@ -72,3 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         typer.secho("gtpt: interrupted; what was done is kept", fg="red", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _let_streams_show_anything() -> None:
+    """Names of files hold characters that a terminal or log may not know: they are escaped instead of ending the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

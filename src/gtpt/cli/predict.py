@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_args
 
 import typer
 
 from gtpt.prediction.options import Help, Options, described
 from gtpt.prediction.outputs import Summary
+
+SHOWN = 4  # files of a source that are named on the terminal
 
 
 def _option(name: str, hint: Any, help_: Help, default: Any) -> inspect.Parameter:
@@ -66,8 +69,15 @@ def _show(summary: Summary, as_json: bool) -> None:
         typer.echo(json.dumps(summary.to_dict()))
         return
     for source in summary.sources:
-        typer.echo(f"{source.name}: {source.people} poses in {source.frames} frames -> {', '.join(source.files)}")
+        typer.echo(f"{source.name}: {source.people} poses in {source.frames} frames -> {_listed(source.files)}")
     for name, reason in summary.skipped:
         typer.secho(f"skipped {name}: {reason}", fg="yellow", err=True)
     if summary.interrupted:
         typer.secho("interrupted; what was done is kept", fg="yellow", err=True)
+
+
+def _listed(files: list[str]) -> str:
+    """The first files, and how many more there are and where: a folder of photos gives thousands."""
+    if len(files) <= SHOWN:
+        return ", ".join(files)
+    return f"{', '.join(files[:SHOWN])} and {len(files) - SHOWN:,} more in {Path(files[0]).parent}"

@@ -6,6 +6,8 @@ The maths is that of the official GTPT code (a 3:4 box enlarged by 1.25, mapped 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 
@@ -66,6 +68,42 @@ def turn_boxes(boxes: np.ndarray, orientation: int, stored_size: tuple[int, int]
     if flipped:
         y1, y2 = height - y2, height - y1
     return np.stack([x1, y1, x2, y2], axis=1)
+
+
+class MeantPixels(NamedTuple):
+    """Which pixels of a photo with an EXIF orientation the coordinates of an annotation refer to.
+
+    Attributes:
+        stored: those as stored, else those of the upright picture.
+        doubt: why that cannot be known from the sizes; empty if it can.
+    """
+
+    stored: bool
+    doubt: str = ""
+
+
+def meant_pixels(stated: tuple[float, float] | None, stored: tuple[int, int], orientation: int) -> MeantPixels:
+    """The one rule for training, testing, checking and given boxes.
+
+    The width and height that an annotation file states for an image tell whether it was annotated as stored or as turned
+    upright. Where they fit both, or neither, or are missing, the stored pixels are meant, as in COCO's own files.
+
+    Args:
+        stated: width, height in the annotation file.
+        stored: width, height as stored.
+        orientation: EXIF's number, 1 to 8.
+    """
+    upright = stored[::-1] if ORIENTATIONS[orientation][0] else stored
+    if orientation == 1 or (stated == stored and stored != upright):
+        return MeantPixels(stored=True)
+    if stated == upright and stored != upright:
+        return MeantPixels(stored=False)
+    sizes = "no size is stated" if stated is None else f"{stated[0]:g}x{stated[1]:g} is stated"
+    return MeantPixels(
+        stored=True,
+        doubt=f"EXIF orientation {orientation}, {sizes} and {stored[0]}x{stored[1]} stored, so it cannot be known whether "
+        f"the picture was annotated as stored or upright: taken as stored; save the picture without the orientation",
+    )
 
 
 def clean_boxes(

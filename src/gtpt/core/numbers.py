@@ -16,6 +16,11 @@ def to_json_text(data: Any) -> str:
     return json.dumps(data, allow_nan=False, separators=(",", ":"))
 
 
+def plain(value: Any) -> Any:
+    """Python's own number or text of one of numpy's, which JSON does not know; other values as they are."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def shortest(values: np.ndarray) -> list[Any]:
     """Nested lists of floats whose text is the shortest of the float32; None where not finite."""
     numbers = values.astype(np.float32).astype("U32").astype(np.float64).astype(object)

@@ -6,9 +6,8 @@ they are until somebody asks for those of an entry (`box`, `joints`): many files
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from numbers import Real
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, TypeVar
@@ -21,19 +20,35 @@ from gtpt.core.skeleton import Skeleton
 from gtpt.data.images import read_json
 from gtpt.io.formats.coco import WHOLEBODY_LISTS
 
+Id = int | str
+
 
 def _plain(value: Any) -> Any:
     """Parsed content may come from arrays."""
     return value.item() if isinstance(value, np.generic) else value
 
 
+def _identifier(value: Any) -> Any:
+    """Tables write 7.0 and "7" where they mean 7; other texts stay names."""
+    value = _plain(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.0+)?", value, re.ASCII):
+        return int(value.partition(".")[0])
+    return value
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_plain)]
-Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63), BeforeValidator(_plain)]
+Named = Annotated[Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | StrictStr, BeforeValidator(_identifier)]
 EXPECTED = {  # what a field must be, in words
-    **dict.fromkeys(("id", "image_id", "category_id"), "a whole number of 64 bits"),
+    **dict.fromkeys(("id", "image_id", "category_id"), "a whole number of 64 bits or a text"),
     **dict.fromkeys(("width", "height", "area", "score", "iscrowd"), "a finite number"),
     **dict.fromkeys(("file_name", "name"), "a text"),
 }
+
+
+REAL = (int, float, np.integer, np.floating)
+FARTHEST = 1e7  # pixels: beyond it nothing is a coordinate, and a crop around it has no inverse
 
 
 class _Entry(BaseModel):
@@ -47,7 +62,7 @@ class _Entry(BaseModel):
 class Image(_Entry):
     """One of the `images`; what the file does not state is empty."""
 
-    id: Whole
+    id: Named
     file_name: StrictStr = ""
     width: Number = 0
     height: Number = 0
@@ -61,7 +76,7 @@ class Image(_Entry):
 class Category(_Entry):
     """One of the `categories`."""
 
-    id: Whole
+    id: Named
     name: StrictStr = ""
     keypoints: Any = ()
 
@@ -71,7 +86,7 @@ class _Person(_Entry):
 
     model_config = ConfigDict(extra="allow")
 
-    category_id: Whole | None = None
+    category_id: Named | None = None
     bbox: Any = None
 
     @property
@@ -83,7 +98,7 @@ class _Person(_Entry):
     def box(self, title: str) -> list[float]:
         """Left, top, width, height; AnnotationError, which begins with `title`, if these are not four finite numbers."""
         values = self.bbox if isinstance(self.bbox, (list, tuple, np.ndarray)) else ()
-        if len(values) != 4 or not all(isinstance(v, Real) and math.isfinite(v) for v in values):
+        if len(values) != 4 or not all(isinstance(v, REAL) and -FARTHEST <= v <= FARTHEST for v in values):
             raise AnnotationError(f"{title} has the box {self.bbox!r:.40}, not left, top, width, height")
         return [float(value) for value in values]
 
@@ -111,7 +126,7 @@ class _Person(_Entry):
             raise AnnotationError(f"{title} has {found}: use the skeleton of the file")
         try:
             joints = np.array(flat, dtype=np.float64).reshape(-1, 3)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             joints = np.array(np.nan)
         if not np.isfinite(joints).all():
             raise AnnotationError(f"{title} has keypoints that are not finite numbers")
@@ -121,10 +136,16 @@ class _Person(_Entry):
 class Annotation(_Person):
     """One of the `annotations`."""
 
-    id: Whole | StrictStr | None = None
-    image_id: Whole | None = None
-    iscrowd: StrictBool | Number = 0
-    area: Number = 0
+    id: Named | None = None
+    image_id: Named | None = None
+    iscrowd: StrictBool | Number | None = 0
+    area: Number | None = None
+
+    def joints(self, skeleton: Skeleton, title: str) -> np.ndarray:
+        """As of results; zeros, that is nothing labelled, for somebody without keypoints."""
+        if all(values is None or (isinstance(values, (list, tuple)) and not values) for values in self.lists):
+            return np.zeros((len(skeleton), 3))
+        return super().joints(skeleton, title)
 
     @property
     def has_joints(self) -> bool:
@@ -138,13 +159,24 @@ class Annotation(_Person):
     @property
     def counts(self) -> bool:
         """The official choice of whom to learn from: no crowd, some area, some labelled body keypoint."""
-        return not self.iscrowd and self.area > 0 and self.has_joints
+        return not self.iscrowd and self.size > 0 and self.has_joints
+
+    @property
+    def size(self) -> float:
+        """The segment's area, or that of the box where the file does not state one."""
+        if self.area is not None:
+            return self.area
+        try:
+            _, _, width, height = self.box("")
+        except AnnotationError:
+            return 0.0
+        return max(width, 0.0) * max(height, 0.0)
 
 
 class Result(_Person):
     """One of the results of a detector or of a pose estimator."""
 
-    image_id: Whole | StrictStr | None = None
+    image_id: Named | None = None
     score: Number = 1
 
 
@@ -172,27 +204,57 @@ class Annotations:
             )
         file = _validated(TypeAdapter(_File), {name: data[name] for name in lists}, source)
         self.images, self.annotations, self.categories = file.images, file.annotations, file.categories
+        if len({type(image.id) for image in self.images}) > 1:
+            raise AnnotationError(f"{source}: some ids of images are numbers and some are texts: take one kind")
 
-    def images_by_id(self, needed: Sequence[str] = ("file_name", "width", "height")) -> dict[int, Image]:
+    def images_by_id(self, needed: Sequence[str] = ("file_name", "width", "height")) -> dict[Id, Image]:
         """The images; AnnotationError names one that lacks something."""
         for image in self.images:
             if missing := image.lacks(needed):
                 raise AnnotationError(f"{self.source}: image {image.id} has no {', '.join(missing)}")
         return {image.id: image for image in self.images}
 
-    def person_category(self) -> int:
-        """Id of "person", or of the only category of a custom data set."""
-        ids = {category.name: category.id for category in self.categories}
-        if "person" in ids:
-            return ids["person"]
-        if len(ids) == 1:
-            return next(iter(ids.values()))
-        raise AnnotationError(f"{self.source}: no category 'person' among {sorted(ids)}")
+    def person_category(self) -> Id:
+        """Id of the category that means people.
 
-    def check_keypoint_names(self, skeleton: Skeleton, only: int | None = None) -> None:
-        """AnnotationError if the categories, or the `only` one, name other keypoints or in another order."""
+        It is the one named "person", or the only one, or else the only one that annotations with keypoints belong to, or
+        any annotations at all: other categories may be balls, or the root under which some tools put the real ones.
+        """
+        named = [category.id for category in self.categories if category.name.casefold() == "person"]
+        everybody = [category.id for category in self.categories]
+        with_joints = {a.category_id for a in self.annotations if a.has_joints}
+        with_boxes = {a.category_id for a in self.annotations}
+        for used in (with_joints, with_boxes, set(everybody)):
+            for candidates in (named, everybody):
+                found = list(dict.fromkeys(i for i in candidates if i in used))
+                if len(found) == 1:
+                    return found[0]
+        names = sorted(category.name for category in self.categories)
+        raise AnnotationError(f"{self.source}: no category 'person' among {names}, and several have keypoints or none has")
+
+    def categories_of(self, skeleton: Skeleton) -> set[Id]:
+        """The person category, and others whose keypoints are those of the skeleton or not named: what figures are of."""
+        everybody = {category.id for category in self.categories}
+        try:
+            person = self.person_category()
+        except AnnotationError:  # several kinds of people
+            return everybody
+        return {
+            category.id
+            for category in self.categories
+            if category.id == person
+            or not category.keypoints
+            or (
+                isinstance(category.keypoints, (list, tuple))
+                and tuple(category.keypoints) == skeleton.keypoints[: len(category.keypoints)]
+            )
+        }
+
+    def check_keypoint_names(self, skeleton: Skeleton, only: Iterable[Id] | None = None) -> None:
+        """AnnotationError if the categories, or `only` some, name other keypoints or in another order."""
+        chosen = None if only is None else set(only)
         for category in self.categories:
-            names = category.keypoints if only in (None, category.id) else ()
+            names = category.keypoints if chosen is None or category.id in chosen else ()
             title = f"{self.source}: category {category.name!r} has the keypoints"
             if not isinstance(names, (list, tuple)):
                 raise AnnotationError(f"{title} {names!r:.40}, no list of names")
@@ -222,16 +284,13 @@ def read_annotations(file: str | Path | Mapping[str, Any] | Annotations, name: s
     return Annotations(read_json(file), str(file))
 
 
-def read_results(
-    file: str | Path | Sequence[Any], needed: Sequence[str], name: str | None = None, *, named: bool = False
-) -> list[Result]:
+def read_results(file: str | Path | Sequence[Any], needed: Sequence[str], name: str | None = None) -> list[Result]:
     """COCO results: a list with one entry for each person.
 
     Args:
         file: a path, a member of a zip, or the parsed content.
         needed: keys that each entry must have.
         name: what errors call parsed content.
-        named: whether images may be called by texts; where results belong to a COCO file they cannot.
 
     Raises:
         FileNotFoundError: no such file.
@@ -245,8 +304,6 @@ def read_results(
     for number, result in enumerate(results):
         if lacking := result.lacks(needed):
             raise AnnotationError(f"{source}: result {number} has no {', '.join(lacking)}")
-        if isinstance(result.image_id, str) and not named:
-            raise AnnotationError(_wrong(source, ("results", number, "image_id"), result.image_id))
     return results
 
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from gtpt.core.errors import AnnotationError, InputError
-from gtpt.core.geometry import clean_boxes
+from gtpt.core.geometry import clean_boxes, meant_pixels
 from gtpt.core.skeleton import Skeleton, load_skeleton
-from gtpt.data.annotations import Annotation, Annotations, Image, read_annotations
+from gtpt.data.annotations import Annotation, Annotations, Id, Image, read_annotations
 from gtpt.data.config import DataConfig, Source
 from gtpt.data.images import FileStore
 
@@ -119,7 +119,7 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
         store = FileStore(source.images)
         file = read_annotations(source.annotations)
         category, images = file.person_category(), file.images_by_id()
-        file.check_keypoint_names(skeleton, category)
+        file.check_keypoint_names(skeleton, [category])
     except (OSError, ValueError) as error:  # nothing else can be looked at
         report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
         return report
@@ -134,19 +134,19 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
 
 
 def _check_annotations(
-    file: Annotations, images: Mapping[int, Image], category: int, skeleton: Skeleton, report: SourceReport
-) -> set[int]:
+    file: Annotations, images: Mapping[Id, Image], category: Id, skeleton: Skeleton, report: SourceReport
+) -> set[Id]:
     """Findings and counts of an annotation file; returns the ids of the images that training will read."""
     path, people = report.annotations, file.annotations
     categories = {c.id for c in file.categories}
-    ids: dict[str, list[int | str | None]] = {"image": [i.id for i in file.images], "annotation": [p.id for p in people]}
+    ids: dict[str, list[Id | None]] = {"image": [i.id for i in file.images], "annotation": [p.id for p in people]}
     for what, names in ids.items():
         for twice, count in Counter(names).items():
             if count > 1:
                 detail = f"{count} {what}s have this id"
                 report.findings.append(Finding(f"duplicate {what} id", path, twice, detail, "is used"))
     skipped: Counter[str] = Counter()
-    used: Counter[int] = Counter()
+    used: Counter[Id] = Counter()
     for person in people:
         found = list(_check_person(person, images, categories, skeleton, path))
         reason = _skip_reason(person, category)
@@ -169,7 +169,7 @@ def _check_annotations(
     return set(used)
 
 
-def _skip_reason(person: Annotation, category: int) -> str | None:
+def _skip_reason(person: Annotation, category: Id) -> str | None:
     """Why the official rules leave an annotation out, None if they do not."""
     if person.category_id != category:
         return "not a person"
@@ -181,7 +181,7 @@ def _skip_reason(person: Annotation, category: int) -> str | None:
 
 
 def _check_person(
-    person: Annotation, images: Mapping[int, Image], categories: set[int], skeleton: Skeleton, file: str
+    person: Annotation, images: Mapping[Id, Image], categories: set[Id], skeleton: Skeleton, file: str
 ) -> Iterator[Finding]:
     name = person.id
     if person.category_id not in categories:
@@ -196,6 +196,8 @@ def _check_person(
     except AnnotationError as error:
         yield Finding("wrong box", file, name, str(error), "stops training")
         return
+    if person.area is None:
+        yield Finding("no area", file, name, f"the area of its box is taken: {person.size:g}", "is used")
     for finding in _check_box(box, image, file, name):
         yield finding
         if finding.effect == "is skipped":
@@ -250,13 +252,17 @@ def _check_existence(image: Image, store: FileStore) -> Iterator[Finding]:
 def _check_pixels(image: Image, store: FileStore) -> Iterator[Finding]:
     file, name = f"{store.root}/{image.file_name}", image.id
     try:
-        height, width = store.read_image(image.file_name, ignore_orientation=True).shape[:2]
+        stored = store.read_stored(image.file_name)
     except FileNotFoundError:
         yield Finding("missing image", file, name, "no such file", "stops training")
     except (ValueError, OSError) as error:
         yield Finding("unreadable image", file, name, str(error), "stops training")
     else:
-        if (width, height) != image.size:
+        reading = meant_pixels(image.size, stored.size, stored.orientation)
+        if reading.doubt:
+            yield Finding("unclear orientation", file, name, reading.doubt, "is used")
+        elif reading.stored and stored.size != image.size:
+            width, height = stored.size
             stated = f"{image.width:g}x{image.height:g}"
             yield Finding("other size", file, name, f"is {width}x{height}, the annotations say {stated}", "is used")
 

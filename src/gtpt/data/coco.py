@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import clean_boxes
 from gtpt.core.skeleton import Skeleton
-from gtpt.data.annotations import Annotation, Annotations, Image, Result, read_annotations, read_results
+from gtpt.data.annotations import Annotation, Annotations, Id, Image, Result, read_annotations, read_results
 from gtpt.data.images import FileStore
 
 
@@ -24,12 +24,14 @@ class Persons:
         boxes: (N, 4) float64 left, top, width, height.
         keypoints: (N, K, 2) float64; zeros for detections without ground truth.
         visible: (N, K) float32, 1 where labelled (visibility 1 and 2 alike), 0 where not (0 and below).
-        areas: (N,) float64 segment areas of the annotations.
+        areas: (N,) float64 segment areas of the annotations; of the box where none is stated.
         scores: (N,) float64 box scores, 1 for ground truth.
-        image_ids: (N,) int64.
+        image_ids: (N,) int64, or texts where the file has those.
         files: (N,) names below the image store.
         stores: (N,) int64, index into the data set's image stores.
         ids: (N,) object, those of the annotations; None for detections.
+        sizes: (N, 2) float64 width, height of their image as the file states them, which tells whether the coordinates are
+            those of the picture as stored or upright, see `gtpt.core.geometry.meant_pixels`.
     """
 
     boxes: np.ndarray
@@ -41,6 +43,7 @@ class Persons:
     files: np.ndarray
     stores: np.ndarray
     ids: np.ndarray
+    sizes: np.ndarray
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -78,7 +81,7 @@ def read_coco(
     category, images = file.person_category(), file.images_by_id()
     rows = [a for a in file.annotations if a.category_id == category and (a.counts if labelled else not a.iscrowd)]
     if labelled:
-        file.check_keypoint_names(skeleton, category)
+        file.check_keypoint_names(skeleton, [category])
         joints = np.array([a.joints(skeleton, f"{file.source}: annotation {a.id}") for a in rows])
     else:
         joints = np.zeros((len(rows), len(skeleton), 3))
@@ -91,12 +94,13 @@ def read_coco(
         boxes=boxes,
         keypoints=joints[..., :2],
         visible=np.clip(joints[..., 2], 0, 1).astype(np.float32),
-        areas=np.array([a.area for a in rows], dtype=np.float64),
+        areas=np.array([a.size for a in rows], dtype=np.float64),
         scores=np.ones(len(rows)),
-        image_ids=np.array([image.id for image in owners], dtype=np.int64),
+        image_ids=_id_array(owners),
         files=np.array([image.file_name for image in owners], dtype=object),
         stores=np.zeros(len(rows), dtype=np.int64),
         ids=np.array([a.id for a in rows], dtype=object),
+        sizes=np.stack([widths, heights], axis=1),
     )
     return persons.select(inside & (boxes[:, 2:].max(axis=1) > 0))
 
@@ -129,17 +133,23 @@ def read_detections(
         visible=np.zeros((count, len(skeleton)), dtype=np.float32),
         areas=np.zeros(count),
         scores=np.array([r.score for r in rows], dtype=np.float64),
-        image_ids=np.array([image.id for image in owners], dtype=np.int64),
+        image_ids=_id_array(owners),
         files=np.array([image.file_name for image in owners], dtype=object),
         stores=np.zeros(count, dtype=np.int64),
         ids=np.full(count, None, dtype=object),
+        sizes=np.array([image.size for image in owners], dtype=np.float64).reshape(-1, 2),
     )
     return persons.select(boxes[:, 2:].max(axis=1) > 0)
 
 
-def _image_of(entry: Annotation | Result, images: Mapping[int, Image], title: str) -> Image:
+def _id_array(images: Sequence[Image]) -> np.ndarray:
+    """Ids of images, which are numbers or texts but not both."""
+    return np.array([image.id for image in images]) if images else np.zeros(0, dtype=np.int64)
+
+
+def _image_of(entry: Annotation | Result, images: Mapping[Id, Image], title: str) -> Image:
     """The image of an entry; AnnotationError if it is not listed."""
-    image = images.get(entry.image_id) if isinstance(entry.image_id, int) else None
+    image = None if entry.image_id is None else images.get(entry.image_id)
     if image is None:
         raise AnnotationError(f"{title} belongs to image {entry.image_id}, which is not listed")
     return image

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from gtpt.core import simcc
-from gtpt.core.geometry import affine_matrices, crop, mirror_crops, transform_points
+from gtpt.core.geometry import affine_matrices, crop, meant_pixels, mirror_crops, transform_points
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.augment import AugmentConfig, paste, plain_view, random_view, vary_pixels
 from gtpt.data.coco import Persons
@@ -101,12 +101,23 @@ class CropDataset:
         x, y = splat(points, mass, bins, self.split)
         return {"teacher_x": x, "teacher_y": y, "teacher_weight": scores}
 
+    def require_files(self) -> None:
+        """FileNotFoundError if images of these persons are missing; does not open them."""
+        wanted = dict.fromkeys(zip(self.persons.stores.tolist(), self.persons.files.tolist(), strict=True))
+        if missing := [(store, name) for store, name in wanted if not self.stores[store].exists(name)]:
+            store, name = missing[0]
+            more = f" and {len(missing) - 1} more of its annotations" if len(missing) > 1 else ""
+            raise FileNotFoundError(f"{self.stores[store].root} has no {name}{more}")
+
     def read(self, index: int) -> np.ndarray:
-        """The image of a person, RGB uint8."""
+        """The image of a person, RGB uint8, the way round that its annotations mean."""
         key = int(self.persons.stores[index]), str(self.persons.files[index])
         if key in self._images:
             return self._images[key]
-        image = self.stores[key[0]].read_image(key[1], ignore_orientation=True)
+        stored = self.stores[key[0]].read_stored(key[1])
+        stated = float(self.persons.sizes[index, 0]), float(self.persons.sizes[index, 1])
+        as_stored = meant_pixels(stated, stored.size, stored.orientation).stored
+        image = stored.pixels if as_stored else stored.upright
         if not self.cache:
             self._images.clear()
         self._images[key] = image

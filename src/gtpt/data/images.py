@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
+import unicodedata
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
-from gtpt.io.images import decode_image, read_file
+from gtpt.core.text import parse_json
+from gtpt.io.images import StoredImage, decode_stored, read_file
 
 
 class FileStore:
@@ -28,29 +29,80 @@ class FileStore:
     def __init__(self, root: str | Path):
         self.root = Path(root)
         self._archive: tuple[int, zipfile.ZipFile] | None = None
+        self._listings: dict[Path, dict[str, str]] = {}  # of folders that were searched, by composed names
+        self._members: dict[str, str] | None = None
         self._zip, self._prefix = _split_zip(self.root)
         if self._zip is None and not self.root.is_dir():
             raise FileNotFoundError(f"no folder or zip file at {self.root}")
 
     def read_bytes(self, name: str) -> bytes:
         """Content of a file; FileNotFoundError or, of a damaged zip, ValueError name it and the store."""
+        found = self.find(name)
         if self._zip is None:
-            return read_file(self.root / name)
+            return read_file(self.root / (found or name))
+        if found is None:
+            raise FileNotFoundError(f"no {self._prefix}{name} in {self._zip}")
         try:
-            return self._open().read(f"{self._prefix}{name}")
-        except KeyError:
-            raise FileNotFoundError(f"no {self._prefix}{name} in {self._zip}") from None
+            return self._open().read(f"{self._prefix}{found}")
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise AnnotationError(f"{self._prefix}{name} in {self._zip} is damaged ({error}); copy it again") from error
 
     def read_image(self, name: str, *, ignore_orientation: bool = False) -> np.ndarray:
-        """RGB uint8 (H, W, 3). COCO's boxes and keypoints refer to pixels as stored, without EXIF rotation."""
-        return decode_image(self.read_bytes(name), f"{self.root}/{name}", ignore_orientation=ignore_orientation)
+        """RGB uint8 (H, W, 3), upright or with the pixels as stored."""
+        stored = self.read_stored(name)
+        return stored.pixels if ignore_orientation else stored.upright
+
+    def read_stored(self, name: str) -> StoredImage:
+        """The image as stored, and which way up it is meant to be seen."""
+        return decode_stored(self.read_bytes(name), f"{self.root}/{name}")
 
     def exists(self, name: str) -> bool:
-        if self._zip is None:
-            return (self.root / name).is_file()
-        return f"{self._prefix}{name}" in self._open().NameToInfo
+        return self.find(name) is not None
+
+    def find(self, name: str) -> str | None:
+        """The name that a file has here; None if there is none.
+
+        The name as it is comes first. Else backslashes, which Windows writes, are taken for slashes, and letters with
+        accents are the same however they are composed: macOS and archives take them apart.
+
+        Raises:
+            AnnotationError: a name that leads out of this store.
+        """
+        slashes = name.replace("\\", "/")
+        if PurePosixPath(slashes).is_absolute() or ".." in PurePosixPath(slashes).parts or PureWindowsPath(name).drive:
+            raise AnnotationError(f"{name!r} lies outside of {self.root}: names of images are relative to their folder")
+        if self._zip is not None:
+            members = self._open().NameToInfo
+            for candidate in (name, slashes):
+                if f"{self._prefix}{candidate}" in members:
+                    return candidate
+            return self._composed().get(unicodedata.normalize("NFC", slashes))
+        for candidate in (name, slashes):
+            if (self.root / candidate).is_file():
+                return candidate
+        return self._find_composed(PurePosixPath(slashes))
+
+    def _find_composed(self, path: PurePosixPath) -> str | None:
+        """A file of a folder whose name differs only in how accents are composed, folder by folder."""
+        found = self.root
+        for part in path.parts:
+            try:
+                names = self._listings.get(found) or {unicodedata.normalize("NFC", n): n for n in os.listdir(found)}
+            except OSError:
+                return None
+            self._listings[found] = names
+            if (same := names.get(unicodedata.normalize("NFC", part))) is None:
+                return None
+            found = found / same
+        return found.relative_to(self.root).as_posix() if found.is_file() else None
+
+    def _composed(self) -> dict[str, str]:
+        """Members below the prefix by their composed names with slashes."""
+        if self._members is None:
+            start = len(self._prefix)
+            inside = [name[start:] for name in self._open().NameToInfo if name.startswith(self._prefix)]
+            self._members = {unicodedata.normalize("NFC", name.replace("\\", "/")): name for name in inside}
+        return self._members
 
     def names(self) -> list[str]:
         """All files, sorted."""
@@ -92,7 +144,4 @@ def read_json(path: str | Path) -> Any:
     if archive is None and not path.is_file():
         raise FileNotFoundError(f"no annotation file at {path}")
     raw = path.read_bytes() if archive is None else FileStore(path.parent).read_bytes(path.name)
-    try:
-        return json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path} is not JSON: {error}") from error
+    return parse_json(raw, str(path), AnnotationError)

@@ -6,6 +6,8 @@ where else a keypoint could be, and places those that nobody labelled.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,13 +113,15 @@ def _from_maps(path: Path, num_keypoints: int) -> TeacherMaps:
     try:
         with np.load(path, allow_pickle=False) as file:
             ids, heat, matrices, found = (file[key] for key in ("id", "heat", "M", "keypoints"))
-    except (KeyError, ValueError, OSError, EOFError) as error:
+    except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise AnnotationError(f"{path} holds no teacher's maps (arrays id, heat, M, keypoints): {error}") from error
     count = len(ids)
     shapes = {"heat": (count, num_keypoints, *heat.shape[2:]), "M": (count, 2, 3), "keypoints": (count, num_keypoints, 3)}
     for name, array in (("heat", heat), ("M", matrices), ("keypoints", found)):
         if array.shape != shapes[name] or heat.ndim != 4:
             raise AnnotationError(f"{path}: {name} is {array.shape}, not {shapes[name]} ({count} persons in `id`)")
+    if not (np.isfinite(matrices).all() and np.isfinite(found).all()):
+        raise AnnotationError(f"{path} holds places or scores that are not finite")
     cells, mass = _heaviest(heat, SHARPEN)
     column, row = cells % heat.shape[3], cells // heat.shape[3]
     points = transform_points(np.stack([column, row], -1).reshape(count, -1, 2), matrices)
@@ -126,7 +130,7 @@ def _from_maps(path: Path, num_keypoints: int) -> TeacherMaps:
         points=points.reshape(*cells.shape, 2).astype(np.float32),
         mass=mass,
         keypoints=found[..., :2].astype(np.float32),
-        scores=found[..., 2].astype(np.float32),
+        scores=np.clip(found[..., 2], 0, 1).astype(np.float32),
     )
 
 

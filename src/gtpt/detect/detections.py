@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+logger = logging.getLogger(__name__)
+
+MAX_COORDINATE = 1e7  # pixels, of a box: beyond every picture, where float32 still tells halves
+SCORE_ROUNDING = 1e-5  # by which arithmetic in float32 or float16 may leave [0, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,7 +22,10 @@ class Detections:
 
     Attributes:
         boxes: (N, 4) float32, x1, y1, x2, y2 in pixels of the image. They can reach beyond its border.
-        scores: (N,) float32 in [0, 1].
+        scores: (N,) float32 in [0, 1]; what rounding put just outside is moved to the bound.
+
+    A box of no width or height, or one beyond every picture, is left out with a warning: detectors give such now and then,
+    and no pose can come from them.
 
     Raises:
         ValueError: a wrong shape, a value that is not finite, x2 <= x1 or y2 <= y1, a score outside [0, 1].
@@ -32,6 +41,7 @@ class Detections:
             raise ValueError(f"boxes must have shape (N, 4), x1, y1, x2, y2, got {boxes.shape}")
         if scores.shape != (len(boxes),):
             raise ValueError(f"scores must have shape ({len(boxes)},), one for each box, got {scores.shape}")
+        boxes, scores = _with_extent(boxes, scores)
         sound = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
         if not sound.all():
             i = int(np.argmin(sound))
@@ -39,12 +49,12 @@ class Detections:
                 f"box {i} must be x1, y1, x2, y2 with x2 > x1 and y2 > y1, got {boxes[i].tolist()}; "
                 f"is it x, y, width, height?"
             )
-        usable = (scores >= 0) & (scores <= 1)
+        usable = (scores >= -SCORE_ROUNDING) & (scores <= 1 + SCORE_ROUNDING)
         if not usable.all():
             i = int(np.argmin(usable))
             raise ValueError(f"score {i} must be in [0, 1], got {scores[i]}")
         object.__setattr__(self, "boxes", boxes)
-        object.__setattr__(self, "scores", scores)
+        object.__setattr__(self, "scores", np.clip(scores, 0, 1))
 
     @classmethod
     def empty(cls) -> Detections:
@@ -57,6 +67,19 @@ class Detections:
     def __getitem__(self, index: slice | Sequence[int] | np.ndarray) -> Detections:
         """Some of the people, by slice, list of indices or boolean mask."""
         return Detections(self.boxes[index], self.scores[index])
+
+
+def _with_extent(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Without boxes of no width or height, and those beyond every picture."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        sides = boxes[:, 2:] - boxes[:, :2]
+        flat = (sides >= 0).all(axis=1) & (sides == 0).any(axis=1)
+        endless = np.isfinite(boxes).all(axis=1) & (np.abs(boxes) > MAX_COORDINATE).any(axis=1)
+    useless = flat | endless
+    if not useless.any():
+        return boxes, scores
+    logger.warning("%d of %d boxes are left out, such as %s", useless.sum(), len(boxes), boxes[useless][0].tolist())
+    return boxes[~useless], scores[~useless]
 
 
 class Detector(ABC):

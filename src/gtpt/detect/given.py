@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import csv
-import math
+import logging
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
+from gtpt.core.geometry import meant_pixels, turn_boxes
 from gtpt.data.annotations import Annotations, read_results
 from gtpt.data.images import read_json
-from gtpt.detect.detections import Detections, Detector, to_detections
+from gtpt.detect.detections import MAX_COORDINATE, SCORE_ROUNDING, Detections, Detector, to_detections
+
+if TYPE_CHECKING:
+    from gtpt.io.sources import Frame
+
+logger = logging.getLogger(__name__)
 
 NAMES = ("name", "file", "file_name", "image", "frame")
 CORNERS, SIZES = ("x1", "y1", "x2", "y2"), ("x", "y", "w", "h")
-Row = tuple["str | int", Sequence[Any], Any, str]  # image, x1 y1 x2 y2, score, where it stands
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """An image as a COCO file lists it.
+
+    Attributes:
+        id: of the image.
+        size: width and height that the boxes refer to; None where the file does not say.
+    """
+
+    id: int | str
+    size: tuple[float, float] | None = None
 
 
 class GivenBoxes(Detector):
@@ -31,12 +51,20 @@ class GivenBoxes(Detector):
     Args:
         boxes: image -> (N, 4) x1, y1, x2, y2 in pixels, or a tuple of that and (N,) scores, or `Detections`.
         threshold: boxes with a lower score are left out.
+        images: what the file of the boxes says of an image beside them, by the same names.
+
+    Attributes:
+        skipped: entries of a file that could not be used: where they stand, and why.
 
     Raises:
-        ValueError: boxes that cannot be, named by their image.
+        AnnotationError: boxes that cannot be, named by their image.
     """
 
-    def __init__(self, boxes: Mapping[str | int, Any], *, threshold: float = 0.0):
+    def __init__(
+        self, boxes: Mapping[str | int, Any], *, threshold: float = 0.0, images: Mapping[str, ImageEntry] | None = None
+    ):
+        self.skipped: list[tuple[str, str]] = []
+        self._entries = {_path(name): entry for name, entry in (images or {}).items()}
         self._by_number: dict[int, Detections] = {}
         self._by_name: dict[str, Detections] = {}
         for key, value in boxes.items():
@@ -59,8 +87,33 @@ class GivenBoxes(Detector):
             raise AnnotationError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
         return [self.find(name) for name in names]
 
+    def of_frames(self, frames: Sequence[Frame]) -> list[Detections]:
+        """Boxes of each frame, on the picture as it is seen.
+
+        A COCO file may mean the picture as stored or as turned upright by its EXIF orientation: its width and height tell.
+        Where both have the same size it means the stored one, as COCO does, with a warning.
+        """
+        return [self._turned(self.find(frame.key), frame) for frame in frames]
+
+    def image_id(self, name: str) -> int | str | None:
+        """What the file of the boxes calls an image; None where it has only names."""
+        entry = self._entries.get(self._entry_of(name) or "")
+        return entry.id if entry else None
+
     def find(self, name: str) -> Detections:
-        """Boxes of an image by its file name, path or number; ValueError if there is no entry, or more than one fits."""
+        """Boxes by an image's file name, path or number; AnnotationError if there is no entry, or more than one fits."""
+        entry = self._entry_of(name)
+        if entry is not None:
+            return self._by_name[entry]
+        stem = PurePosixPath(_path(name)).stem
+        if self._by_number and stem.isdecimal():
+            return self._by_number.get(int(stem), Detections.empty())
+        known = [*self._by_name, *self._by_number][:3]
+        hint = "; boxes by image id need images called by numbers" if self._by_number and not self._by_name else ""
+        raise AnnotationError(f"no boxes are given for {name!r}; they are for {len(self)} images such as {known}{hint}")
+
+    def _entry_of(self, name: str) -> str | None:
+        """The name under which boxes of an image are kept; None if there are none by name."""
         path = _path(name)
         candidates = [path] if path in self._by_name else self._short.get(PurePosixPath(path).name, [])
         if len(candidates) > 1:  # the longest common end of the paths decides
@@ -68,14 +121,18 @@ class GivenBoxes(Detector):
             candidates = [c for c, length in zip(candidates, shared, strict=True) if length == max(shared)]
         if len(candidates) > 1:
             raise AnnotationError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
-        if candidates:
-            return self._by_name[candidates[0]]
-        stem = PurePosixPath(path).stem
-        if self._by_number and stem.isdecimal():
-            return self._by_number.get(int(stem), Detections.empty())
-        known = [*self._by_name, *self._by_number][:3]
-        hint = "; boxes by image id need images called by numbers" if self._by_number and not self._by_name else ""
-        raise AnnotationError(f"no boxes are given for {name!r}; they are for {len(self)} images such as {known}{hint}")
+        return candidates[0] if candidates else None
+
+    def _turned(self, found: Detections, frame: Frame) -> Detections:
+        entry = self._entries.get(self._entry_of(frame.key) or "")
+        if frame.orientation == 1 or entry is None or not len(found):
+            return found
+        reading = meant_pixels(entry.size, frame.stored_size, frame.orientation)
+        if reading.doubt:
+            logger.warning("boxes of %s: %s", frame.key, reading.doubt)
+        if not reading.stored:
+            return found
+        return Detections(turn_boxes(found.boxes, frame.orientation, frame.stored_size), found.scores)
 
 
 def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
@@ -88,96 +145,143 @@ def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:
             nobody is in the image.
         threshold: boxes with a lower score are left out.
 
+    Returns:
+        The boxes; entries that cannot be used are left out and listed in `skipped`: a box that is not finite, inverted,
+        empty or beyond every picture, a score outside [0, 1] by more than rounding, an image that is not listed.
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: neither of these; or a box that is not finite, inverted or empty, or a score outside [0, 1], by its row.
+        AnnotationError: neither of these, or not a single entry that can be used.
     """
     path = Path(path)
     if path.suffix.lower() not in (".json", ".csv"):
         raise AnnotationError(f"{path}: boxes are read from COCO *.json and from *.csv")
     if not path.is_file():
         raise FileNotFoundError(f"no file with boxes at {path}")
+    entries: dict[str, ImageEntry] = {}
     boxes: dict[str | int, list[list[float]]] = {}
-    for image, corners, score, where in _csv_rows(path) if path.suffix.lower() == ".csv" else _coco_rows(path):
-        rows = boxes.setdefault(image, [])
-        if corners:
-            rows.append(_checked(corners, score, where))
+    skipped: list[tuple[str, str]] = []
+    count = 0
+    for row in _csv_rows(path) if path.suffix.lower() == ".csv" else _coco_rows(path, entries):
+        try:
+            rows = boxes.setdefault(row.image_of(), [])
+            if row.box is not None:
+                rows.append(row.checked())
+                count += 1
+        except AnnotationError as error:
+            skipped.append((row.where, str(error)))
+    if skipped and not count:
+        raise AnnotationError(f"{skipped[0][0]}: {skipped[0][1]}")
     tables = {image: np.array(rows, dtype=np.float32).reshape(-1, 5) for image, rows in boxes.items()}
-    return GivenBoxes({image: (t[:, :4], t[:, 4]) for image, t in tables.items()}, threshold=threshold)
+    given = GivenBoxes({image: (t[:, :4], t[:, 4]) for image, t in tables.items()}, threshold=threshold, images=entries)
+    given.skipped = skipped
+    return given
 
 
-def _checked(corners: Sequence[Any], score: Any, where: str) -> list[float]:
-    try:
-        x1, y1, x2, y2, rating = (float(v) for v in (*corners, score))
-    except (TypeError, ValueError):
-        raise AnnotationError(
-            f"{where}: a box must be four numbers and a score one, got {list(corners)} and {score!r}"
-        ) from None
-    if not all(map(math.isfinite, (x1, y1, x2, y2))) or x2 <= x1 or y2 <= y1:
-        raise AnnotationError(f"{where}: the box from ({x1}, {y1}) to ({x2}, {y2}) is inverted, empty or not finite")
-    if not 0 <= rating <= 1:
-        raise AnnotationError(f"{where}: a score must be in [0, 1], got {score!r}")
-    return [x1, y1, x2, y2, rating]
+@dataclass(frozen=True)
+class _Row:
+    """An entry of a file.
+
+    Attributes:
+        image: name or number; None if it is missing or not listed, which `where` and `problem` tell.
+        box: what stands there; None for an image without anybody.
+        corners: whether that is x1, y1, x2, y2 instead of x, y, width, height.
+    """
+
+    where: str
+    image: str | int | None
+    box: Any
+    score: Any = 1
+    corners: bool = False
+    problem: str = ""
+
+    def image_of(self) -> str | int:
+        if self.image is None:
+            raise AnnotationError(self.problem)
+        return self.image
+
+    def checked(self) -> list[float]:
+        """x1, y1, x2, y2, score."""
+        form = "x1, y1, x2, y2" if self.corners else "x, y, width, height"
+        try:
+            x1, y1, x2, y2 = (float(v) for v in self.box)
+            rating = float(self.score)
+        except (TypeError, ValueError, OverflowError):
+            raise AnnotationError(
+                f"a box must be four numbers {form} and a score one, got {self.box!r:.60} and {self.score!r:.20}"
+            ) from None
+        x2, y2 = (x2, y2) if self.corners else (x1 + x2, y1 + y2)
+        corners = np.array([x1, y1, x2, y2], dtype=np.float64)
+        if not (np.abs(corners) <= MAX_COORDINATE).all() or x2 <= x1 or y2 <= y1:
+            raise AnnotationError(
+                f"the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is inverted, empty, not finite or beyond every picture"
+            )
+        if not -SCORE_ROUNDING <= rating <= 1 + SCORE_ROUNDING:
+            raise AnnotationError(f"a score must be in [0, 1], got {self.score!r:.20}")
+        return [x1, y1, x2, y2, min(max(rating, 0.0), 1.0)]
 
 
-def _coco_rows(path: Path) -> Iterator[Row]:
+def _coco_rows(path: Path, entries: dict[str, ImageEntry]) -> Iterator[_Row]:
+    """Rows of a COCO file, whose images are put into `entries`, or of COCO results."""
     data = read_json(path)
     if isinstance(data, list):
         yield from _result_rows(data, path)
         return
     file = Annotations(data, str(path))
     person = file.person_category()
-    names = {number: image.file_name for number, image in file.images_by_id(["file_name"]).items()}
-    yield from ((name, (), 1, "") for name in names.values())
+    images = file.images_by_id(["file_name"])
+    for image in images.values():
+        stated = not image.lacks(["width", "height"])
+        entries[image.file_name] = ImageEntry(image.id, image.size if stated else None)
+        yield _Row("", image.file_name, None)
     for row in file.annotations:
         if row.category_id == person and not row.iscrowd:
+            owner = images.get(row.image_id) if row.image_id is not None else None
             where = f"{path}, annotation {row.id}"
-            if row.image_id not in names:
-                raise AnnotationError(f"{where}: image {row.image_id} is not listed")
-            yield names[row.image_id], _corners(row.bbox, where), 1, where
+            box = () if row.bbox is None else row.bbox
+            name = owner.file_name if owner is not None else None
+            yield _Row(where, name, box, problem=f"image {row.image_id} is not listed")
 
 
-def _result_rows(data: list[Any], path: Path) -> Iterator[Row]:
-    results = read_results(data, ("image_id", "bbox"), str(path), named=True)
-    people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1)]
+def _result_rows(data: list[Any], path: Path) -> Iterator[_Row]:
+    results = read_results(data, ("image_id", "bbox"), str(path))
+    people = [(i, row) for i, row in enumerate(results) if row.category_id in (None, 1, "person")]
     if data and not people:
         raise AnnotationError(f"{path}: none of the {len(data)} results is a person (category_id 1)")
     for i, row in people:
-        where = f"{path}, result {i}"
-        assert row.image_id is not None
-        yield row.image_id, _corners(row.bbox, where), row.score, where
+        yield _Row(f"{path}, result {i}", row.image_id, () if row.bbox is None else row.bbox, row.score)
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
+def _csv_rows(path: Path) -> Iterator[_Row]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise AnnotationError(f"{path} is not a CSV table in UTF-8: {error}") from error
     delimiter = max(",;\t", key="".join(lines[:1]).count)
-    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True)
-    columns = table.fieldnames or []
+    table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
+    try:
+        columns = table.fieldnames or []
+        rows = [(table.line_num, row) for row in table]
+    except csv.Error as error:
+        raise AnnotationError(f"{path} is not a CSV table, near line {table.line_num + 1}: {error}") from error
+    if twice := sorted({column for column in columns if columns.count(column) > 1}):
+        raise AnnotationError(f"{path}: the table has the columns {twice} twice: which of them is meant?")
     name = next((n for n in NAMES if n in columns), None)
     box = next((b for b in (CORNERS, SIZES) if set(b) <= set(columns)), None)
     if name is None or box is None:
         raise AnnotationError(
             f"{path}: a table of boxes needs a column name or frame and x1, y1, x2, y2 or x, y, w, h; it has {columns}"
         )
-    for row in table:
-        where = f"{path}, line {table.line_num}"
+    for line, row in rows:
         values = [row[column] for column in box]
-        if not row[name]:
-            raise AnnotationError(f"{where}: the {name} of the image is missing")
-        corners = () if not any(values) else values if box == CORNERS else _corners(values, where)
-        yield row[name], corners, row.get("score") or 1, where
-
-
-def _corners(xywh: Any, where: str) -> list[float]:
-    """x1, y1, x2, y2 of left, top, width, height."""
-    try:
-        x, y, w, h = (float(v) for v in xywh)
-    except (TypeError, ValueError):
-        raise AnnotationError(f"{where}: a box must be four numbers x, y, width, height, got {xywh!r}") from None
-    return [x, y, x + w, y + h]
+        yield _Row(
+            f"{path}, line {line}",
+            row[name] or None,
+            values if any(values) else None,
+            row.get("score") or 1,
+            corners=box == CORNERS,
+            problem=f"the {name} of the image is missing",
+        )
 
 
 def _shared_tail(a: str, b: str) -> int:
@@ -187,4 +291,5 @@ def _shared_tail(a: str, b: str) -> int:
 
 
 def _path(name: str) -> str:
-    return name.replace("\\", "/")
+    """With slashes, and characters composed: macOS decomposes those with accents."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/"))

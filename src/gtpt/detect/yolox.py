@@ -10,12 +10,14 @@ import numpy as np
 
 from gtpt.core.errors import WeightsError
 from gtpt.detect.detections import Detections, Detector
-from gtpt.engines.session import open_session
+from gtpt.engines.onnx import open_session
 from gtpt.io.images import as_rgb
 
 STRIDES = (8, 16, 32)
 GREY = 114  # of the border that fills the network's input
 PERSON = 0
+MAX_OFFSET = 8  # cells between a confident cell and the centre of its box; trained networks stay below 3.5
+MAX_SIDE = 4  # sides of the input that a box may have
 BATCH = 8  # images per call of a network that takes any number
 
 
@@ -77,14 +79,24 @@ class YoloxDetector(Detector):
         """Of one image, from the network's (cells, 5 + classes)."""
         scores = raw[:, 4] * raw[:, 5 + PERSON]
         sure = np.flatnonzero(scores >= self.threshold)
+        self._refuse_decoded(raw[sure, :4], self._strides[sure])
         boxes, scores = decode(raw[sure, :4], self._cells[sure], self._strides[sure]) / ratio, scores[sure]
-        if not np.isfinite(boxes).all():
-            raise self._foreign("its boxes are not finite, as if they were decoded already")
         size = np.array(picture.shape[1::-1], np.float32)
         usable = ((boxes[:, 2:] > np.maximum(boxes[:, :2], 0)) & (boxes[:, :2] < size)).all(axis=1)
         boxes, scores = boxes[usable], scores[usable]  # without those in the grey border
         keep = suppress(boxes, scores, self.nms)
         return Detections(boxes[keep], scores[keep])
+
+    def _refuse_decoded(self, raw: np.ndarray, strides: np.ndarray) -> None:
+        """A network with its decoding inside gives pixels where offsets in cells and logarithms belong.
+
+        YOLOX is trained to find a person from cells at most a few away from its centre, and no person is much larger than
+        the picture.
+        """
+        with np.errstate(over="ignore"):
+            sides = np.exp(raw[:, 2:4]) * strides
+        if (np.abs(raw[:, :2]) > MAX_OFFSET).any() or not (sides <= MAX_SIDE * max(self.input_size)).all():
+            raise self._foreign("its boxes are no offsets from cells, as if they were decoded already")
 
     def _run(self, blob: np.ndarray) -> np.ndarray:
         raw: np.ndarray = self._session.run(None, {self._session.get_inputs()[0].name: blob})[0]

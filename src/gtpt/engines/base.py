@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from gtpt.core.calibration import Calibration
 from gtpt.core.errors import InputError, WeightsError
-from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
-from gtpt.engines.session import available_cores, open_session, unreadable
 from gtpt.model.config import GTPTConfig, decode_header, parse_header
 
 if TYPE_CHECKING:
-    from gtpt.model.network import GTPT
+    pass
 
 Crops2SimCC = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 EngineName = Literal["onnxruntime", "openvino", "torch"]
@@ -81,7 +76,7 @@ class Engine(Protocol):
         ...
 
 
-class _Engine(ABC):
+class BatchEngine(ABC):
     """What all engines do around their network."""
 
     batch: int | None
@@ -94,166 +89,6 @@ class _Engine(ABC):
     @abstractmethod
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Logits of a batch that has the right size."""
-
-
-class OnnxEngine(_Engine):
-    """A file of `gtpt export` in onnxruntime.
-
-    On the CPU several people run one by one, as many at a time as there are threads: the activations of one crop stay in
-    the cache, and no thread waits for another. One person alone gets all threads.
-    """
-
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
-        self.session = open_session(path, device=device, threads=threads)
-        self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
-        self.batch = fixed_batch(self.session)
-        self._one_by_one = device == "cpu" and self.batch is None
-        self._path, self._threads = path, threads or available_cores()
-
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not self._one_by_one or len(crops) < 2:
-            return tuple(self.session.run(["x", "y"], {"crops": crops}))
-        session, pool = self._streams
-        logits = list(pool.map(lambda i: session.run(["x", "y"], {"crops": crops[i : i + 1]}), range(len(crops))))
-        return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
-
-    @cached_property
-    def _streams(self) -> tuple[Any, ThreadPoolExecutor]:
-        """A session whose calls take one thread each, and the threads that call it."""
-        session = self.session if self._threads == 1 else open_session(self._path, threads=1)
-        return session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
-
-
-class OpenVinoEngine(_Engine):
-    """The same file in OpenVINO.
-
-    In bfloat16 weights and activations have 8 significant bits (sums more), which moves keypoints by a fraction of a pixel:
-    see docs/benchmarks.md.
-    """
-
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
-        openvino = require("openvino", "openvino")
-        core, name = openvino.Core(), device.upper()
-        if name not in {d.split(".")[0] for d in core.available_devices}:
-            raise InputError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
-        if precision == "bfloat16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
-            raise InputError(f"this {device} has no bfloat16 instructions: use precision='float32'")
-        try:
-            network = core.read_model(path)
-        except RuntimeError as error:
-            raise unreadable(str(path), f"OpenVINO {openvino.__version__}", error) from error
-        info = {"gtpt": network.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(network) else {}
-        self.info = read_metadata(info, path)
-        shape = network.inputs[0].partial_shape
-        self.batch = None if shape[0].is_dynamic else shape[0].get_length()
-        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
-        self._model = core.compile_model(network, name, options)
-        self._lock = Lock()  # it has one request, which several callers share
-
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with self._lock:
-            out = self._model([crops], share_outputs=False)
-        return out["x"], out["y"]
-
-
-class TorchEngine(_Engine):
-    """A safetensors file of ours, or an authors' checkpoint, reparameterized in PyTorch."""
-
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
-        require("torch", "torch")
-        from gtpt.model import load, load_official
-        from gtpt.model.reparameterize import reparameterize
-
-        check_torch_device(device)
-        if path.suffix == ".safetensors":
-            from gtpt.model.checkpoint import read_header
-
-            self.info = NetworkInfo.from_header(read_header(path), str(path))
-            net = load(path)
-        else:
-            net = load_official(path)
-            assert net.skeleton is not None
-            self.info = NetworkInfo(net.config, net.skeleton, None, {})
-        self._net, self._device, self._threads = reparameterize(net).to(device), device, threads
-        self.batch = None
-
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x, y = self._forward(crops)
-        return x.cpu().numpy(), y.cpu().numpy()
-
-    def kept(self, crops: np.ndarray) -> dict[str, list[np.ndarray]]:
-        """Which patches survived each stage of pruning, for RGB uint8 crops (B, H, W, 3): see `gtpt.model.Explained`."""
-        with enough_memory(len(crops)):
-            kept = self._forward(crops, return_kept=True).kept
-        return {stage: [ids.cpu().numpy() for ids in groups] for stage, groups in kept.items()}
-
-    def _forward(self, crops: np.ndarray, return_kept: bool = False) -> Any:
-        import torch
-
-        from gtpt.model.network import normalize
-
-        if self._threads is not None:
-            torch.set_num_threads(self._threads)  # of the whole process: another engine may have changed it
-        with torch.inference_mode():
-            return self._net(normalize(torch.from_numpy(crops).to(self._device)), return_kept=return_kept)
-
-
-def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
-    """A GTPT module as it is, on whatever device, as a function on arrays: to measure what is trained or exported."""
-    import torch
-
-    from gtpt.model.network import normalize
-
-    device = next(net.parameters()).device
-
-    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        was_training = net.training
-        net.eval()
-        with enough_memory(len(crops)), torch.inference_mode():
-            x, y = net(normalize(torch.from_numpy(crops).to(device)), keep_rates)
-        net.train(was_training)
-        return x.float().cpu().numpy(), y.float().cpu().numpy()
-
-    return run
-
-
-def open_engine(
-    path: str | Path,
-    engine: str | None = None,
-    *,
-    device: str = "cpu",
-    threads: int | None = None,
-    precision: str = "float32",
-) -> Engine:
-    """The engine for a weights file.
-
-    Args:
-        path: *.onnx, *.safetensors, or an authors' *.pth.
-        engine: "onnxruntime", "openvino" or "torch"; None takes the first that reads this kind of file.
-        device: "cpu", "cuda", ...; one that is not there is an error, never a silent CPU.
-        threads: of the CPU, at least 1; None for the engine's own choice.
-        precision: of the arithmetic: "float32", or "bfloat16" in OpenVINO on a CPU that has instructions for it.
-
-    Raises:
-        FileNotFoundError, ValueError, ImportError: no file, an engine that does not read it or is not installed, or a
-            device, number of threads or precision that is not there.
-    """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads must be at least 1, or None for the engine's own choice, got {threads}")
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    chosen = choose_engine(path, engine)
-    if precision not in get_args(Precision):
-        raise InputError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
-    if chosen == "openvino":
-        return OpenVinoEngine(path, device=device, threads=threads, precision=precision)  # type: ignore[arg-type]
-    if precision != "float32":
-        raise InputError(f"{chosen} computes in float32 here; precision={precision!r} needs engine='openvino'")
-    makers: dict[str, Callable[..., Engine]] = {"onnxruntime": OnnxEngine, "torch": TorchEngine}
-    return makers[chosen](path, device=device, threads=threads)
 
 
 def choose_engine(path: Path, engine: str | None = None) -> str:
@@ -289,6 +124,14 @@ def enough_memory(crops: int) -> Iterator[None]:
         ) from error
 
 
+def unreadable(name: str, engine: str, error: Exception) -> WeightsError:
+    """What is said of a file that no network comes from, whichever engine opens it."""
+    return WeightsError(
+        f"cannot open {name}: expected a complete ONNX network that {engine} can run; "
+        f"it says: {str(error).strip() or type(error).__name__}"
+    )
+
+
 def read_header(metadata: dict[str, str], path: str | Path) -> dict[str, Any]:
     """What `gtpt export` wrote into a file; ValueError for the file of another program."""
     if "gtpt" not in metadata:
@@ -305,23 +148,3 @@ def read_metadata(metadata: dict[str, str], path: Path) -> NetworkInfo:
             f"take uint8 crops and give simcc logits: export it without --float-input and --decode"
         )
     return NetworkInfo.from_header(header, str(path))
-
-
-def check_torch_device(device: str) -> None:
-    """ValueError with the devices that are there, unless PyTorch has this one."""
-    torch = require("torch", "torch")
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    there = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
-    if device not in there:
-        fix = "" if count else "; a GPU needs its driver and a CUDA build of torch"
-        raise InputError(f"PyTorch has no device {device!r} here, only {there}{fix}")
-
-
-def fixed_batch(session: Any) -> int | None:
-    """The only batch size that an ONNX file takes, or None."""
-    size = session.get_inputs()[0].shape[0]
-    return size if isinstance(size, int) else None
-
-
-def _has_info(model: Any) -> bool:
-    return bool(model.has_rt_info(["framework", "gtpt"]))

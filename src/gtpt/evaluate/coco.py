@@ -16,8 +16,10 @@ import numpy as np
 from gtpt.core.errors import AnnotationError
 from gtpt.core.extras import require
 from gtpt.core.skeleton import Skeleton
-from gtpt.data.annotations import Annotation, Annotations, Result, read_annotations, read_results
+from gtpt.data.annotations import Annotation, Annotations, Id, Result, read_annotations, read_results
 from gtpt.evaluate.report import METRICS, UNDEFINED, Protocol, Report
+
+Numbers = tuple[dict[Id, int], dict[Id, int]]  # of images and of categories
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +29,7 @@ def evaluate_coco(
     results: str | Path | Sequence[Mapping[str, Any]],
     skeleton: Skeleton,
     *,
-    image_ids: Iterable[int] | None = None,
+    image_ids: Iterable[Id] | None = None,
     protocol: Protocol | None = None,
 ) -> Report:
     """Compare results with the ground truth.
@@ -50,28 +52,30 @@ def evaluate_coco(
         ImportError: faster-coco-eval is missing.
     """
     truth = read_annotations(annotations, "the ground truth")
-    _check_ground_truth(truth, skeleton)
-    everybody = _keypoints(truth.annotations, skeleton, "annotation")
-    if not (everybody[..., 2] > 0).any():
-        raise AnnotationError("no person of the ground truth has a labelled keypoint: it is no keypoint ground truth")
+    everybody, labelled = check_ground_truth(truth, skeleton)
     images = _images(truth, image_ids)
     found = read_results(results, ("image_id", "category_id", "keypoints", "score"))
-    categories = {category.id for category in truth.categories}
-    _check_results(found, images, categories)
-    evaluated = [i for i, a in enumerate(truth.annotations) if a.image_id in images]
-    people, labels = [truth.annotations[i] for i in evaluated], everybody[evaluated]
+    _check_results(found, images, {category.id for category in truth.categories})
+    measured = truth.categories_of(skeleton)
+    found = [result for result in found if result.category_id in measured]
+    evaluated = [i for i, a in enumerate(everybody) if a.image_id in images]
+    people, labels = [everybody[i] for i in evaluated], labelled[evaluated]
     points = _keypoints(found, skeleton, "result")
     everything = tuple(range(len(skeleton)))
     # as in xtcocotools the size of a detection is that of its body, which decides what counts as medium or large
     areas = np.ptp(points[:, skeleton.parts.get("body", everything), :2], axis=1).prod(axis=1)
-    index = {"images": [{"id": i} for i in sorted(images)], "categories": [{"id": i} for i in categories]}
+    # both libraries want numbers, which texts are not
+    image_numbers = {name: number for number, name in enumerate(sorted(images, key=_in_order), start=1)}
+    category_numbers = {name: number for number, name in enumerate(sorted(measured, key=_in_order), start=1)}
+    numbers = image_numbers, category_numbers
+    index = {kind: [{"id": i} for i in n.values()] for kind, n in zip(("images", "categories"), numbers, strict=True)}
 
     def figures(indices: tuple[int, ...]) -> dict[str, float]:
         part = points[:, indices]
         # xtcocotools drops whoever has none of the part; pycocotools keeps everybody
         kept = np.flatnonzero(part[..., 2].any(axis=1) | (not skeleton.parts)).tolist()
-        truth_table = {**index, "annotations": _truth_rows(people, labels[:, indices])}
-        found_table = {**index, "annotations": [_found_row(found[i], part[i], areas[i], i + 1) for i in kept]}
+        truth_table = {**index, "annotations": _truth_rows(people, labels[:, indices], numbers)}
+        found_table = {**index, "annotations": [_found_row(found[i], part[i], areas[i], i + 1, numbers) for i in kept]}
         return _run(truth_table, found_table, skeleton.sigmas[list(indices)])
 
     table = {part: figures(indices) for part, indices in skeleton.parts.items()}
@@ -93,13 +97,15 @@ def _run(truth: dict[str, Any], found: dict[str, Any], sigmas: np.ndarray) -> di
     return dict(zip(METRICS, np.asarray(evaluator.stats, dtype=np.float64).tolist(), strict=True))
 
 
-def _truth_rows(people: Sequence[Annotation], keypoints: np.ndarray) -> list[dict[str, Any]]:
+def _truth_rows(people: Sequence[Annotation], keypoints: np.ndarray, numbers: Numbers) -> list[dict[str, Any]]:
     # numbered anew: COCO takes an annotation with id 0 for "no match"
     return [
         {
-            **{key: getattr(person, key) for key in ("image_id", "category_id", "area", "bbox")},
+            **_places(person, numbers),
+            "area": person.size,
+            "bbox": person.box("annotation"),
             "id": number,
-            "iscrowd": int(person.iscrowd),
+            "iscrowd": int(person.iscrowd or 0),
             "keypoints": points.ravel(),
             "num_keypoints": int((points[:, 2] > 0).sum()),
         }
@@ -107,9 +113,15 @@ def _truth_rows(people: Sequence[Annotation], keypoints: np.ndarray) -> list[dic
     ]
 
 
-def _found_row(result: Result, keypoints: np.ndarray, area: float, number: int) -> dict[str, Any]:
-    row = {key: getattr(result, key) for key in ("image_id", "category_id", "score")}
+def _found_row(result: Result, keypoints: np.ndarray, area: float, number: int, numbers: Numbers) -> dict[str, Any]:
+    row = {**_places(result, numbers), "score": result.score}
     return {**row, "id": number, "area": float(area), "iscrowd": 0, "keypoints": keypoints.ravel()}
+
+
+def _places(entry: Annotation | Result, numbers: Numbers) -> dict[str, int]:
+    """Image and category of an entry by number."""
+    assert entry.image_id is not None and entry.category_id is not None  # both are listed
+    return {"image_id": numbers[0][entry.image_id], "category_id": numbers[1][entry.category_id]}
 
 
 def _mean(a: float, b: float) -> float:
@@ -117,7 +129,7 @@ def _mean(a: float, b: float) -> float:
     return sum(defined) / len(defined) if defined else UNDEFINED
 
 
-def _images(truth: Annotations, image_ids: Iterable[int] | None) -> set[int]:
+def _images(truth: Annotations, image_ids: Iterable[Id] | None) -> set[Id]:
     known = {image.id for image in truth.images}
     images = known if image_ids is None else set(image_ids)
     if unknown := images - known:
@@ -132,22 +144,35 @@ def _keypoints(entries: Sequence[Annotation] | Sequence[Result], skeleton: Skele
     return np.array(points).reshape(-1, len(skeleton), 3)
 
 
-def _check_ground_truth(truth: Annotations, skeleton: Skeleton) -> None:
-    needed = ("image_id", "category_id", "area", "bbox", "keypoints")
+def check_ground_truth(truth: Annotations, skeleton: Skeleton) -> tuple[list[Annotation], np.ndarray]:
+    """Refuse what would give wrong figures, before any network runs; see `evaluate_coco`.
+
+    Returns:
+        The annotations that count: those of people and of other categories with the same keypoints; and their keypoints
+        (N, K, 3) float64 x, y, visibility, zeros for those without.
+    """
+    measured = truth.categories_of(skeleton)
+    truth.check_keypoint_names(skeleton, measured)
     images, categories = ({entry.id for entry in entries} for entries in (truth.images, truth.categories))
+    everybody = []
     for number, person in enumerate(truth.annotations):
         name = f"annotation {number if person.id is None else person.id}"
-        if lacking := person.lacks(needed):
+        if lacking := person.lacks(("image_id", "category_id", "bbox")):
             raise AnnotationError(f"{name} has no {lacking}: give a keypoint file such as person_keypoints_val2017.json")
         if person.image_id not in images or person.category_id not in categories:
             raise AnnotationError(
                 f"{name}: image {person.image_id} or category {person.category_id} is not listed in the file"
             )
-        person.box(name)
-    truth.check_keypoint_names(skeleton)
+        if person.category_id in measured:
+            person.box(name)
+            everybody.append(person)
+    keypoints = _keypoints(everybody, skeleton, "annotation")
+    if not (keypoints[..., 2] > 0).any():
+        raise AnnotationError("no person of the ground truth has a labelled keypoint: it is no keypoint ground truth")
+    return everybody, keypoints
 
 
-def _check_results(results: Sequence[Result], images: set[int], categories: set[int]) -> None:
+def _check_results(results: Sequence[Result], images: set[Id], categories: set[Id]) -> None:
     if others := {result.image_id for result in results} - images:
         raise AnnotationError(f"results of images that are not evaluated: {_some(others)}; another data set or subset?")
     if unknown := {result.category_id for result in results} - categories:
@@ -156,6 +181,11 @@ def _check_results(results: Sequence[Result], images: set[int], categories: set[
         )
 
 
+def _in_order(name: Any) -> tuple[bool, Any]:
+    """Numbers by size, texts behind them: ties between images and categories are broken by their order."""
+    return isinstance(name, str), name
+
+
 def _some(ids: Iterable[Any]) -> str:
-    ids = sorted(ids)
+    ids = sorted(ids, key=_in_order)
     return ", ".join(map(str, ids[:5])) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")

@@ -19,12 +19,12 @@ def official_results(  # the columns of one table
     sizes: np.ndarray,
     sigmas: np.ndarray,
     nms_threshold: float | None = NMS_THRESHOLD,
-    category_id: int = 1,
+    category_id: int | str = 1,
 ) -> list[dict[str, Any]]:
     """Rescoring and OKS NMS per image, as the published figures were made.
 
     Args:
-        image_ids: (N,) integers, the COCO image of each person, in any order.
+        image_ids: (N,) integers or texts, the COCO image of each person, in any order.
         keypoints: (N, K, 2) image pixels.
         raw_scores: (N, K) smaller of the two SimCC maxima, not the calibrated score.
         box_scores: (N,) detector scores in [0, 1]; ones for ground-truth boxes.
@@ -47,7 +47,7 @@ def official_results(  # the columns of one table
     scores = rescore(raw_scores, box_scores)
     areas = np.asarray(sizes, dtype=np.float64).reshape(-1, 2).prod(axis=1)
     order = np.argsort(image_ids, kind="stable")
-    starts = np.flatnonzero(np.diff(image_ids[order])) + 1
+    starts = np.flatnonzero(image_ids[order][1:] != image_ids[order][:-1]) + 1
     kept = order
     if nms_threshold is not None:
         images = np.split(order, starts)

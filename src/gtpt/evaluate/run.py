@@ -16,8 +16,9 @@ from gtpt.data.annotations import Annotations, read_annotations
 from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
 from gtpt.engines import Engine, open_engine
-from gtpt.engines.base import Crops2SimCC, check_torch_device, torch_network
-from gtpt.evaluate.coco import evaluate_coco
+from gtpt.engines.base import Crops2SimCC
+from gtpt.engines.torch import check_torch_device, torch_network
+from gtpt.evaluate.coco import check_ground_truth, evaluate_coco
 from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
 
@@ -163,7 +164,9 @@ def evaluate_network(
     """
     crops2simcc, config, skeleton, label = _subject(network, keep_rates)
     truth = read_annotations(annotations)
+    check_ground_truth(truth, skeleton)  # and the files: before the network runs, not after
     dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
+    dataset.require_files()
     found = estimate(
         crops2simcc,
         dataset,
@@ -210,7 +213,7 @@ def evaluation_set(
 
 
 def results_of(
-    persons: Persons, found: Estimates, sigmas: np.ndarray, input_size: tuple[int, int], category_id: int = 1
+    persons: Persons, found: Estimates, sigmas: np.ndarray, input_size: tuple[int, int], category_id: int | str = 1
 ) -> list[dict[str, Any]]:
     """COCO results of estimated persons."""
     return official_results(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import logging
 import math
 import os
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -72,7 +75,8 @@ class VideoWriter:
         self.size = size
         self._began: Fraction | None = None
         self._last = -1
-        self._part = self.path.with_name(f".{self.path.stem}.{uuid.uuid4().hex[:8]}{self.path.suffix}")
+        sweep(self.path)
+        self._part = self.path.with_name(f".{self.path.stem}.{_process()}-{uuid.uuid4().hex[:8]}{self.path.suffix}")
         with ExitStack() as undo:
             self._audio = _Audio(audio_from) if audio_from is not None else None
             if self._audio:
@@ -151,6 +155,34 @@ class VideoWriter:
             if self._began is not None:
                 with naming_errors(self.path):
                     os.replace(self._part, self.path)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed processes of this machine left of a video: they could not finish it."""
+    here, _, _ = _process().partition("-")
+    left = re.compile(rf"\.{re.escape(path.stem)}\.{here}-(\d+)-[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    for file in path.parent.iterdir():
+        if (match := left.fullmatch(file.name)) and not _is_alive(int(match[1])):
+            logger.info("removing %s, which a killed process left", file)
+            with suppress(OSError):
+                file.unlink()
+
+
+def _process() -> str:
+    """The machine, since folders may be shared, and the process on it."""
+    return f"{hashlib.sha256(socket.gethostname().encode()).hexdigest()[:6]}-{os.getpid()}"
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":
+        return True  # os.kill would end it; nothing is removed
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
 
 
 def _add_video(container: Any, size: tuple[int, int], fps: float) -> Any:

@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gtpt.core.errors import InputError
 from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
 from gtpt.core.skeleton import Skeleton
 from gtpt.model.attention import Attention
@@ -178,12 +179,12 @@ class GTPT(nn.Module):
         """Feature map (B, C, H/4, W/4)."""
         width, height = self.config.input_size
         if images.dim() != 4 or tuple(images.shape[1:]) != (3, height, width):
-            raise ValueError(
+            raise InputError(
                 f"images must be (B, 3, {height}, {width}) for this network, got {tuple(images.shape)}; "
                 f"another size needs a network built with input_size=(width, height)"
             )
         if not images.is_floating_point():
-            raise ValueError(f"images must be floating point and normalised, got {images.dtype}; see gtpt.model.normalize")
+            raise InputError(f"images must be floating point and normalised, got {images.dtype}; see gtpt.model.normalize")
         return self.patch_norm(self.stem(images))
 
     def tokenize(self, features: Tensor) -> Tensor:
@@ -206,12 +207,12 @@ class GTPT(nn.Module):
         if isinstance(keep_rates, (str, float, int)):
             if keep_rates == "entire":
                 return ENTIRE
-            raise ValueError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
+            raise InputError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
         rates = tuple(keep_rates)
         self.config.check_keep_rates(rates)
         return rates
 
-    def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict) -> Person:
+    def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict[str, list[Tensor]]) -> Person:
         """Section 3.2: the human token finds the person, then part and keypoint tokens take its place."""
         batch, patches, _ = image.shape
         side, middle = 1, len(self.coarse_encoder) // 2
@@ -241,7 +242,9 @@ class GTPT(nn.Module):
             return self.keypoint_token
         return torch.cat([self.part_token, self.keypoint_token], dim=1)
 
-    def _split_groups(self, person: Person, count: int, kept: dict) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def _split_groups(
+        self, person: Person, count: int, kept: dict[str, list[Tensor]]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         """Section 3.3: each group gets a gated copy of the patches that it keeps; parts unfold into fine keypoints.
 
         Returns:
@@ -270,7 +273,9 @@ class GTPT(nn.Module):
             numbers.append(ids)
         return torch.stack(tokens, dim=1), torch.stack(positions, dim=1), numbers
 
-    def _encode_groups(self, x: Tensor, pos: Tensor, ids: list[Tensor], counts: Sequence[int], kept: dict) -> Tensor:
+    def _encode_groups(
+        self, x: Tensor, pos: Tensor, ids: list[Tensor], counts: Sequence[int], kept: dict[str, list[Tensor]]
+    ) -> Tensor:
         """Section 3.4, MHGA: every token asks its own group and the coarse keypoints of all groups, in one softmax.
 
         Returns:

@@ -163,7 +163,7 @@ class Chain(nn.Module):
         return torch.cat(blocks[-1], dim=1)
 
 
-def interleave(first: list, second: list) -> list:
+def interleave(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
     return [x for pair in zip(first, second, strict=True) for x in pair]
 
 

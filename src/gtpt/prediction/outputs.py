@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -14,15 +17,17 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from gtpt.core.errors import OutputError
+from gtpt.core.errors import InputError, OutputError
 from gtpt.estimator import PoseEstimator
-from gtpt.io.formats import ENDINGS, open_writer
-from gtpt.io.formats.file import naming_errors
-from gtpt.io.sources import Source, without_password
+from gtpt.io.formats import ENDINGS, FOLDER_FORMATS, open_writer
+from gtpt.io.formats.file import PARTIAL, short_stem, write_whole
+from gtpt.io.sources import Skipped, Source, without_password
 from gtpt.io.video_writer import VideoWriter
 from gtpt.pipeline import Result
 from gtpt.prediction.options import MOVING, Options
 from gtpt.viz import draw_poses, explain
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -43,6 +48,12 @@ class Summary:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     interrupted: bool = False
 
+    def add_skipped(self, skipped: Skipped) -> None:
+        """What could not be used of a source; beyond what is kept of it, how many more there were."""
+        self.skipped.extend(skipped.items)
+        if rest := skipped.count - len(skipped.items):
+            self.skipped.append((f"{rest} more", "see the first ones"))
+
     @property
     def exit_code(self) -> int:
         """0 all done, 1 nothing done, 3 something skipped, 130 interrupted."""
@@ -62,25 +73,40 @@ class Summary:
 
 
 class OutputFolder:
-    """The folder of one call, in which no two files get the same name.
+    """The folder of one call, in which no two files get the same name, and none that of a file that the call reads.
+
+    Args:
+        path: of the folder; it is made.
+        inputs: files that are read, which must stay as they are.
 
     Raises:
         OutputError: nothing can be written there.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, inputs: Iterable[str | Path] = ()) -> None:
         self.path = Path(path)
         self._before: dict[str, tuple[int, int] | None] = {}  # files of this call, and their state before it
+        read = [Path(file) for file in inputs]
+        self._read = {identity for file in read if (identity := _identity(file)) is not None}
+        self._read_from = {identity for file in read if (identity := _identity(file.parent)) is not None}
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             TemporaryFile(dir=self.path).close()  # permissions do not tell all: disks are read-only or full
         except OSError as error:
             raise OutputError(f"cannot write to the folder {path}: {error.strerror}; choose another one (out)") from error
 
-    def place(self, name: str) -> Path:
-        """A path that nothing else of this call is written to: two sources may have the same name."""
+    def place(self, name: str, *, folder: bool = False) -> Path:
+        """A path for a result, NAME or the next free NAME_2, NAME_3, ...
+
+        Not free is what this call writes already (two sources may have the same name), what it reads, also through links,
+        and what is no file: a pipe, a device, a folder.
+
+        Args:
+            name: in the folder.
+            folder: whether the result is a folder.
+        """
         path, number = self.path / name, 2
-        while str(path).casefold() in self._before:  # A.jpg and a.jpg are one file on some systems
+        while str(path).casefold() in self._before or not self._is_free(path, folder):  # A.jpg may be a.jpg
             path, number = self.path / f"{Path(name).stem}_{number}{Path(name).suffix}", number + 1
         self._before[str(path).casefold()] = _state(path)
         return path
@@ -88,6 +114,13 @@ class OutputFolder:
     def written(self, files: Sequence[str]) -> list[str]:
         """Those of the placed files that are there by this call."""
         return [name for name in files if _state(Path(name)) != self._before[name.casefold()]]
+
+    def _is_free(self, path: Path, folder: bool) -> bool:
+        if folder:
+            return not path.exists() or (path.is_dir() and _identity(path) not in self._read_from)
+        if self._read & {_identity(path), _identity(Path(f"{path}{PARTIAL}"))}:
+            return False
+        return path.is_symlink() or path.is_file() or not path.exists()
 
 
 class SourceOutputs(AbstractContextManager["SourceOutputs"]):
@@ -100,12 +133,15 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         self.summary = SourceSummary(source_name(source))
         self._stack = ExitStack()
         self._moving = opened.kind in MOVING
+        self._names = names_of_photos(source) if isinstance(source, list) else {}
         self._stem = file_stem(self.summary.name)
         self._video: VideoWriter | None = None
+        self._undrawable = self._resized = False
 
     def __enter__(self) -> SourceOutputs:
         kind = self.options.format or ("jsonl" if self._moving else "coco")
-        self._writer = self._stack.enter_context(open_writer(self._place(f"{self._stem}{ENDINGS[kind]}"), kind))
+        path = self._place(f"{self._stem}{ENDINGS[kind]}", folder=kind in FOLDER_FORMATS)
+        self._writer = self._stack.enter_context(open_writer(path, kind))
         self._video_path = self._place(f"{self._stem}_pose.mp4") if self._moving else None
         return self
 
@@ -115,11 +151,17 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         finally:
             self.summary.files = self.folder.written(self.summary.files)
 
-    def add(self, result: Result) -> None:
-        """The people of one frame, and its pictures."""
+    def add(self, result: Result, image_id: int | str | None = None) -> None:
+        """The people of one frame, and its pictures.
+
+        Args:
+            result: frame and poses.
+            image_id: what the file of given boxes calls the image.
+        """
         frame, poses = result.frame, result.poses
-        name = frame.name if frame.name != "frame" else Path(self.summary.name).name
-        self._writer.write(poses, frame=frame.index, time=frame.time, name=name)
+        name = self._names.get(frame.path, frame.name) if frame.name != "frame" else Path(self.summary.name).name
+        image_id = frame.index if self._moving and image_id is None else image_id
+        self._writer.write(poses, frame=frame.index, time=frame.time, name=name, image_id=image_id)
         self.summary.frames += 1
         self.summary.people += len(poses)
         if self.options.draw:
@@ -132,15 +174,25 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         picture = draw_poses(result.frame.image, result.poses, threshold=self.options.threshold)
         if self._video_path is None:
             self._save(picture, f"{file_stem(result.frame.name)}_pose.jpg")
-            return
+        elif not self._undrawable:
+            try:
+                self._draw_video(self._video_path, picture, result.frame.time)
+            except InputError as error:  # what the encoder cannot bear must not cost the keypoints
+                self._undrawable = True
+                self.opened.skipped.add(self._video_path.name, str(error))
+
+    def _draw_video(self, path: Path, picture: np.ndarray, time: float) -> None:
         if self._video is None:  # its size is known with the first frame
-            height, width = picture.shape[:2]
-            opened = self.opened
-            video = VideoWriter(
-                self._video_path, (width, height), opened.fps or 30, opened.audio, pixel_aspect=opened.pixel_aspect
-            )
+            opened, size = self.opened, (picture.shape[1], picture.shape[0])
+            video = VideoWriter(path, size, opened.fps or 30, opened.audio, pixel_aspect=opened.pixel_aspect)
             self._video = self._stack.enter_context(video)
-        self._video.write(picture, result.frame.time)
+        width, height = self._video.size
+        if picture.shape[:2] != (height, width):
+            if not self._resized:
+                logger.info("%s: the size changes; later frames are fitted into that of the first", path.name)
+            self._resized = True
+            picture = fit_into(picture, (width, height))
+        self._video.write(picture, time)
 
     def _save(self, picture: np.ndarray, name: str) -> None:
         ok, data = False, np.zeros(0, np.uint8)
@@ -150,18 +202,35 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             height, width = picture.shape[:2]
             self.opened.skipped.add(name, f"a picture of {width}x{height} is larger than {Path(name).suffix} can be")
             return
-        path = self._place(name)
-        with naming_errors(path):  # cv2.imwrite fails silently on non-ASCII paths and full disks
-            try:
-                path.write_bytes(data.tobytes())
-            except OSError:
-                path.unlink(missing_ok=True)  # half a picture
-                raise
+        write_whole(self._place(name), data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
 
-    def _place(self, name: str) -> Path:
-        path = self.folder.place(name)
+    def _place(self, name: str, *, folder: bool = False) -> Path:
+        path = self.folder.place(name, folder=folder)
         self.summary.files.append(str(path))
         return path
+
+
+def fit_into(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A picture as large as it fits into another size, in the middle of black."""
+    height, width = picture.shape[:2]
+    ratio = min(size[0] / width, size[1] / height)
+    inner = max(round(width * ratio), 1), max(round(height * ratio), 1)
+    left, top = (size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2
+    canvas = np.zeros((size[1], size[0], 3), np.uint8)
+    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA)
+    return canvas
+
+
+def names_of_photos(photos: Sequence[str]) -> dict[str, str]:
+    """What photos given one by one are called in results: their names; with folders those whose name occurs twice."""
+    paths = [Path(photo) for photo in photos]
+    count = Counter(path.name for path in paths)
+    twice = [path for path in paths if count[path.name] > 1]
+    names = {path.as_posix(): path.name for path in paths}
+    if len({path.absolute() for path in twice}) > 1:
+        base = os.path.commonpath([path.absolute().parent for path in twice])
+        names |= {path.as_posix(): Path(os.path.relpath(path.absolute(), base)).as_posix() for path in twice}
+    return names
 
 
 def source_name(source: str | list[str]) -> str:
@@ -174,9 +243,18 @@ def source_name(source: str | list[str]) -> str:
 def file_stem(name: str) -> str:
     """A file name for results: the last part of a path without its suffix, or of a URL what file systems bear."""
     if "://" not in name:
-        return Path(name.rstrip("/")).stem or "poses"
+        return short_stem(Path(name.rstrip("/")).stem) or "poses"
     url = urlsplit(name)
-    return re.sub(r"[^\w.-]+", "_", PurePosixPath(url.path).stem or url.hostname or "") or "poses"
+    return short_stem(re.sub(r"[^\w.-]+", "_", PurePosixPath(url.path).stem or url.hostname or "")) or "poses"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to, whatever it is called and through whichever links; None if to none."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return None
+    return stat.st_dev, stat.st_ino
 
 
 def _state(path: Path) -> tuple[int, int] | None:

@@ -49,9 +49,11 @@ class Runner:
             )
         if not any(map(_is_there, sources)):  # said before anything is downloaded
             return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
-        folder = OutputFolder(options.out)
+        folder = OutputFolder(options.out, _files_read(sources, options))
         self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
         summary = Summary()
+        if isinstance(self.finder, GivenBoxes):
+            summary.skipped.extend(self.finder.skipped)
         try:
             for source in _grouped(sources):
                 self._try(source, folder, summary)
@@ -137,9 +139,9 @@ class Runner:
             try:
                 with outputs:
                     for result in show_progress(pipeline(self._frames(opened)), opened, options.quiet):
-                        outputs.add(result)
+                        outputs.add(result, self._image_id(result.frame))
             finally:
-                summary.skipped.extend(opened.skipped.items)
+                summary.add_skipped(opened.skipped)
 
     def _frames(self, opened: Source) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
@@ -155,6 +157,10 @@ class Runner:
                     opened.skipped.add(frame.key, str(error))
                     continue
             yield frame
+
+    def _image_id(self, frame: Frame) -> int | str | None:
+        """What the file of given boxes calls an image, so that results can be compared with it."""
+        return self.finder.image_id(frame.key) if isinstance(self.finder, GivenBoxes) else None
 
 
 @contextmanager
@@ -213,6 +219,16 @@ def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
         yield photos
     known = set(photos)
     yield from (s for s in sources if s not in known)
+
+
+def _files_read(sources: Sequence[str], options: Options) -> Iterator[Path]:
+    """Every file that a call reads, or may read: sources, what lies in their folders, boxes, networks."""
+    settings = (options.boxes, options.weights, options.detector)
+    for path in map(Path, (*sources, *(setting for setting in settings if isinstance(setting, (str, Path))))):
+        if path.is_dir():
+            yield from path.iterdir()
+        elif path.is_file():
+            yield path
 
 
 def _is_photos(source: str | list[str]) -> bool:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from gtpt.core.errors import InputError
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
-from gtpt.engines.base import torch_network
+from gtpt.engines.torch import torch_network
 from gtpt.model.network import GTPT, Encoded, normalize
 from gtpt.train.config import TrainConfig
 from gtpt.train.dense import DenseHeads

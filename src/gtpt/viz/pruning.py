@@ -33,7 +33,7 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
     Raises:
         ValueError: an estimator with another engine.
     """
-    from gtpt.engines.base import TorchEngine
+    from gtpt.engines.torch import TorchEngine
 
     if not isinstance(estimator.engine, TorchEngine):
         raise InputError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from gtpt.core.errors import InputError
 from gtpt.detect import DEFAULT_DETECTOR, YoloxDetector
 from gtpt.engines import open_engine
 from gtpt.estimator import DEFAULT_WEIGHTS
@@ -64,7 +65,7 @@ def write_web(
 
     Raises:
         FileNotFoundError, ConnectionError: weights, detector or runtime that are nowhere.
-        ValueError: a folder with other things in it, a file that the page cannot run.
+        InputError: a folder with other things in it, a file that the page cannot run.
         OSError: a place that cannot be written.
     """
     folder = Path(folder)
@@ -121,9 +122,9 @@ class _Writer:
 
 def _check_folder(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not _is_ours(folder):
-        raise ValueError(f"{folder} holds other files; give a new or an empty folder, or one that `gtpt web` wrote")
+        raise InputError(f"{folder} holds other files; give a new or an empty folder, or one that `gtpt web` wrote")
     if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; give a folder")
+        raise InputError(f"{folder} is a file; give a folder")
 
 
 def _is_ours(folder: Path) -> bool:

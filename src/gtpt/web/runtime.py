@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from gtpt.core.errors import InputError
 from gtpt.weights.fetch import damage, fetch, is_offline
 from gtpt.weights.registry import WeightsFile
 from gtpt.weights.store import cache_dir
@@ -48,7 +49,7 @@ def read_runtime(source: str | Path | None = None) -> Iterator[tuple[str, bytes]
 
     Raises:
         FileNotFoundError: no such source; or nothing in the cache and GTPT_OFFLINE is set.
-        ValueError: a file is missing, damaged or of another version.
+        InputError: a file is missing, damaged or of another version.
         ConnectionError: the registry does not answer; says what else can be done.
     """
     path = _archive() if source is None else Path(source)
@@ -61,13 +62,13 @@ def read_runtime(source: str | Path | None = None) -> Iterator[tuple[str, bytes]
     for name, content in files:
         digest = hashlib.sha256(content).hexdigest()
         if digest != FILES[name]:
-            raise ValueError(
+            raise InputError(
                 f"{path}: {name} has the sha256 {digest}; the page needs that of {NAME} {VERSION}, {FILES[name]}"
             )
         missing.discard(name)
         yield name, content
     if missing:
-        raise ValueError(f"{path} lacks {sorted(missing)} of {NAME} {VERSION}: `npm pack {NAME}@{VERSION}` gives all of it")
+        raise InputError(f"{path} lacks {sorted(missing)} of {NAME} {VERSION}: `npm pack {NAME}@{VERSION}` gives all of it")
 
 
 def _of_folder(folder: Path) -> Iterator[tuple[str, bytes]]:
@@ -87,7 +88,7 @@ def _of_archive(path: Path) -> Iterator[tuple[str, bytes]]:
                 if content is not None:
                     yield place.name, content.read()
     except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{path} is no archive of npm: {error}") from error
+        raise InputError(f"{path} is no archive of npm: {error}") from error
 
 
 def _archive() -> Path:
@@ -110,6 +111,6 @@ def _with_npm(npm: str, target: Path) -> Path:
         subprocess.run(command, check=True, capture_output=True, timeout=NPM_PATIENCE, cwd=folder)  # noqa: S603
         packed = Path(folder) / ARCHIVE.name
         if problem := damage(packed, ARCHIVE):
-            raise ValueError(f"npm gave another {ARCHIVE.name}: {problem}")
+            raise InputError(f"npm gave another {ARCHIVE.name}: {problem}")
         os.replace(packed, target)
     return target

@@ -278,3 +278,9 @@ def test_the_examples_in_the_documentation(tmp_path, monkeypatch):
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     failed, attempted = doctest.testfile(str(page), module_relative=False, optionflags=flags, encoding="utf-8")
     assert attempted > 20 and not failed
+
+
+@pytest.mark.parametrize("image_id", [np.int64(3), np.uint8(3), np.str_("three"), 3])
+def test_ids_of_numpy_become_json(image_id):
+    (entry,) = json.loads(json.dumps(to_coco(make_poses(1), image_id, np.int32(1))))
+    assert (entry["image_id"], entry["category_id"]) == (image_id, 1)

@@ -8,8 +8,8 @@ from importlib.resources import files
 import numpy as np
 
 # (N, 37) int8 angles of SIZES in STEPS per radian: fits of the body to keypoints of people in COCO train2017 (COCO
-# Consortium, CC BY 4.0), by the method of tools/fit_poses.py. A row holds rotation vectors in the axes of the reference pose, and
-# for elbows and knees one angle about their hinge.
+# Consortium, CC BY 4.0), by the method of tools/fit_poses.py. A row holds rotation vectors in the axes of the reference
+# pose, and for elbows and knees one angle about their hinge.
 POSES = files("gtpt.data.synthetic") / "poses.npz"
 STEPS = 40
 SIDED = {"clavicle": 3, "shoulder": 3, "elbow": 1, "hip": 3, "knee": 1, "foot": 3}

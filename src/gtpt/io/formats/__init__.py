@@ -39,6 +39,7 @@ _FORMATS = {
     "controlnet": ("", "openpose", "ControlNetWriter"),
 }
 FORMATS = tuple(_FORMATS)
+FOLDER_FORMATS = tuple(name for name, (extension, _, _) in _FORMATS.items() if not extension)
 ENDINGS = {name: extension or "_openpose" for name, (extension, _, _) in _FORMATS.items()}  # of file or folder names
 
 
@@ -49,13 +50,14 @@ class Writer(AbstractContextManager["Writer"], Protocol):
     was written is kept and valid, except that nothing at all does not replace an older file.
     """
 
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         """Add the people of one image; an image with nobody is recorded too where the format has a place for it.
 
         Args:
             frame: number of the frame or photo, from 0; unique in one file.
             time: seconds from the start of the video, `Frame.time`.
-            name: file name of the photo or video.
+            name: file name of the photo or video; two photos of the same name are two.
+            image_id: what the file of the ground truth calls the image; only COCO results have a place for it.
 
         Raises:
             OSError: full disk, no permission; the message names the file. What was written before is kept.

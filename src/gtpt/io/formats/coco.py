@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gtpt.core.geometry import xyxy_to_xywh
-from gtpt.core.numbers import finite_points, shortest, to_json_text
+from gtpt.core.numbers import finite_points, plain, shortest, to_json_text
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.io.formats.file import RecordWriter
@@ -22,11 +22,12 @@ logger = logging.getLogger(__name__)
 WHOLEBODY_LISTS = ("keypoints", "foot_kpts", "face_kpts", "lefthand_kpts", "righthand_kpts")
 
 
-def to_coco(poses: Poses, image_id: int, category_id: int = 1) -> list[dict[str, Any]]:
+def to_coco(poses: Poses, image_id: int | str, category_id: int = 1) -> list[dict[str, Any]]:
     """Entries of a COCO results file: keypoints as x, y, calibrated score, and track_id if there is one.
 
     The 133 keypoints of COCO-WholeBody are in its five lists, those of any other skeleton all in `keypoints`.
     """
+    image_id, category_id = plain(image_id), plain(category_id)
     points = finite_points(poses.to_numpy())
     columns = {
         "bbox": shortest(np.nan_to_num(xyxy_to_xywh(poses.boxes))),
@@ -51,27 +52,27 @@ class COCOWriter(RecordWriter):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._separator = "\n"
-        self._photos: dict[int, str] = {}
+        self._photos: dict[int | str, str] = {}
 
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         self.check(poses)
-        entries = [{**e, "file_name": name} for e in to_coco(poses, self._image_id(name, frame))]
+        number = self._image_id(name, frame) if image_id is None else plain(image_id)
+        self._photos[number] = name
+        entries = [{**e, "file_name": name} for e in to_coco(poses, number)]
         if entries:
             self.append((self._separator + ",\n".join(map(to_json_text, entries))).encode())
             self._separator = ",\n"
         self.images += 1
 
     def _image_id(self, name: str, frame: int) -> int:
-        """The number that names a photo, as COCO's files are named; else that of the frame. Never that of another photo."""
+        """The number that names a photo, as COCO's files are named; else that of the frame. Never that of another image."""
         path = Path(name)
-        if path.suffix.lower() not in IMAGE_SUFFIXES:
-            return frame
-        number = int(path.stem) if path.stem.isdecimal() else frame
-        if self._photos.get(number, name) != name:
-            free = max(self._photos) + 1
+        photo = path.suffix.lower() in IMAGE_SUFFIXES
+        number = int(path.stem) if photo and path.stem.isdecimal() else frame
+        if number in self._photos:
+            free = max(known for known in self._photos if isinstance(known, int)) + 1
             logger.warning("%s gets image_id %d, since %d is that of %s", name, free, number, self._photos[number])
             number = free
-        self._photos[number] = name
         return number
 
 

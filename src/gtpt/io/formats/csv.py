@@ -33,7 +33,7 @@ def table_to_csv(table: Mapping[str, np.ndarray], *, header: bool) -> str:
 class CSVWriter(RecordWriter):
     head = (",".join((*FRAME_COLUMNS, *TABLE_COLUMNS)) + "\n").encode()
 
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         table = to_table(poses, frame=frame, time=time, name=readable(name))
         self.append(table_to_csv(table, header=False).encode())
         self.images += 1

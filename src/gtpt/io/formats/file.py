@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 
 from gtpt.core.errors import InputError, OutputError
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton
+
+PARTIAL = ".partial"  # what a file that still grows has at the end of its name
+MAX_STEM = 200  # bytes; file systems allow 255, and the longest ending, that of OpenPose, needs 35 of them
 
 
 @contextmanager
@@ -22,6 +27,38 @@ def naming_errors(path: Path) -> Iterator[None]:
         raise OutputError(error.errno, f"cannot write the results to {path}: {error.strerror or error}") from error
 
 
+def open_partial(path: Path) -> FileIO:
+    """A new file beside a result, in which it grows; what has its name is removed and never followed, as links would be."""
+    partial = path.with_name(f"{path.name}{PARTIAL}")
+    partial.unlink(missing_ok=True)
+    return open(partial, "x+b", buffering=0)  # unbuffered: no result waits in memory
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that is either complete or not there; an older one, or a link of that name, is replaced."""
+    with naming_errors(path):
+        partial = Path(f"{path}{PARTIAL}")
+        try:
+            with open_partial(path) as file:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[file.write(rest) :]
+            os.replace(partial, path)
+        except BaseException:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
+def short_stem(stem: str) -> str:
+    """The stem itself, or for one that leaves no room for the endings of results a shorter one, the same every time."""
+    name = os.fsencode(stem)
+    if len(name) <= MAX_STEM:
+        return stem
+    digest = hashlib.sha256(name).hexdigest()[:8]
+    return f"{os.fsdecode(name[: MAX_STEM - 9]).encode(errors='ignore').decode()}_{digest}"
+
+
 class FileWriter(AbstractContextManager["FileWriter"]):
     """Grows as NAME.partial in the same folder and replaces NAME on close.
 
@@ -30,14 +67,14 @@ class FileWriter(AbstractContextManager["FileWriter"]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = path.with_name(path.name + ".partial")
+        self.partial = path.with_name(f"{path.name}{PARTIAL}")
         self.images = 0
         self._skeleton: Skeleton | None = None
         with naming_errors(path):
             if path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "there is a folder of that name")
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.partial, "w+b", buffering=0)  # unbuffered: no result waits in memory
+            self.file = open_partial(path)
 
     def check(self, poses: Poses) -> None:
         """All images of one file have the same keypoints."""

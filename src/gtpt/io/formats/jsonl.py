@@ -10,7 +10,7 @@ VERSION = 1
 
 
 class JSONLWriter(RecordWriter):
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         self.check(poses)
         lines = [{"frame": int(frame), "time": float(time), "name": name, **image_dict(poses)}]
         if not self.images:

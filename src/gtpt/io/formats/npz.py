@@ -19,7 +19,7 @@ class NPZWriter(FileWriter):
         self._poses: list[Poses] = []
         self._frames: list[tuple[int, float, str]] = []
 
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         self.check(poses)
         self._poses.append(poses)
         self._frames.append((frame, time, name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +14,7 @@ from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.core.numbers import finite_points, shortest, to_json_text
 from gtpt.core.poses import Poses
-from gtpt.io.formats.file import naming_errors
+from gtpt.io.formats.file import naming_errors, short_stem, write_whole
 
 _COCO_18 = (
     *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
@@ -82,17 +81,9 @@ class OpenPoseWriter(AbstractContextManager["OpenPoseWriter"]):
             path.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=path).close()  # may we write there? better now than after the first image
 
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
-        target = self.path / f"{Path(name).stem}_{frame:012d}_keypoints.json"
-        partial = target.with_name(target.name + ".partial")
-        text = to_json_text(to_openpose(poses, controlnet=self.controlnet))
-        with naming_errors(target):
-            try:
-                partial.write_text(text, encoding="utf-8")
-                os.replace(partial, target)
-            except OSError:
-                partial.unlink(missing_ok=True)
-                raise
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
+        target = self.path / f"{short_stem(Path(name).stem)}_{frame:012d}_keypoints.json"
+        write_whole(target, to_json_text(to_openpose(poses, controlnet=self.controlnet)).encode())
 
     def close(self) -> None:
         pass

@@ -34,7 +34,7 @@ class ParquetWriter(FileWriter):
         self._rows = 0
         self._groups = 0
 
-    def write(self, poses: Poses, *, frame: int, time: float, name: str) -> None:
+    def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         self._waiting.append(to_table(poses, frame=frame, time=time, name=readable(name)))
         self._rows += poses.keypoint_scores.size
         if self._rows >= ROWS_PER_GROUP:

@@ -115,7 +115,8 @@ class _Clock:
     """Numbers and times of frames as a player counts them.
 
     Frames come out of the decoder in the order in which they are shown, with the time that their packet says. AVI, and old
-    video inside Matroska, say only when a packet is to be decoded: there the n-th frame shown has the n-th of those times.
+    video inside Matroska, say only when a packet is to be decoded: there the n-th frame shown has the n-th of those times,
+    and everything is decoded from the beginning on.
 
     Attributes:
         index: of the next frame, among those that are shown: what an edit list cuts away does not count.
@@ -134,16 +135,19 @@ class _Clock:
     def fast_forward(self, packets: Iterator[Any], start: float) -> Iterator[Any]:
         """Go to the key frame from which the frame at `start` can be decoded, and count the frames before it."""
         group: list[Any] = []
-        for packet in packets if start > 0 else ():
-            stamp = self._stamp(packet)
-            if stamp is not None and stamp * self._base - (self._origin or 0) >= start:
+        for packet in packets if start > 0 and not self._decoding_times else ():
+            if packet.pts is None and packet.dts is not None:  # how many are shown before a key frame is not known
+                self._decoding_times = True
+                group.append(packet)
+                break
+            if packet.pts is not None and packet.pts * self._base - (self._origin or 0) >= start:
                 group.append(packet)
                 break
             if packet.is_keyframe:
                 self.index += sum(not p.is_discard for p in group)
                 group.clear()
             group.append(packet)
-        self._ahead = sorted(s for p in group if not p.is_discard and (s := self._stamp(p)) is not None)
+        self._ahead = sorted(p.pts for p in group if not p.is_discard and p.pts is not None)
         return chain(group, packets)
 
     def expect(self, packet: Any) -> None:
@@ -177,10 +181,6 @@ class _Clock:
         self._last = clock - self._origin
         self.index += 1
         return self.index - 1, float(self._last)
-
-    def _stamp(self, packet: Any) -> int | None:
-        stamp: int | None = packet.dts if self._decoding_times or packet.pts is None else packet.pts
-        return stamp
 
 
 def video_origin(container: Any) -> Fraction:

@@ -1,18 +1,51 @@
-"""One way to open an ONNX file with onnxruntime; imported only when a network is opened."""
+"""onnxruntime: the default engine, and the one way to open an ONNX file; imported only when a network is opened."""
 
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from gtpt.core.errors import InputError, WeightsError
+import numpy as np
+
+from gtpt.core.errors import InputError
+from gtpt.engines.base import BatchEngine, read_metadata, unreadable
 
 if TYPE_CHECKING:
     import onnxruntime
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "coreml": "CoreMLExecutionProvider"}
 SEVERE = 3  # onnxruntime's log level "error": what it warns of is an exception here
+
+
+class OnnxEngine(BatchEngine):
+    """A file of `gtpt export` in onnxruntime.
+
+    On the CPU several people run one by one, as many at a time as there are threads: the activations of one crop stay in
+    the cache, and no thread waits for another. One person alone gets all threads.
+    """
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
+        self.session = open_session(path, device=device, threads=threads)
+        self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
+        self.batch = fixed_batch(self.session)
+        self._one_by_one = device == "cpu" and self.batch is None
+        self._path, self._threads = path, threads or available_cores()
+
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if not self._one_by_one or len(crops) < 2:
+            return tuple(self.session.run(["x", "y"], {"crops": crops}))
+        session, pool = self._streams
+        logits = list(pool.map(lambda i: session.run(["x", "y"], {"crops": crops[i : i + 1]}), range(len(crops))))
+        return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
+
+    @cached_property
+    def _streams(self) -> tuple[Any, ThreadPoolExecutor]:
+        """A session whose calls take one thread each, and the threads that call it."""
+        session = self.session if self._threads == 1 else open_session(self._path, threads=1)
+        return session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
 
 
 def open_session(
@@ -61,14 +94,6 @@ def open_session(
     return session
 
 
-def unreadable(name: str, engine: str, error: Exception) -> WeightsError:
-    """What is said of a file that no network comes from, whichever engine opens it."""
-    return WeightsError(
-        f"cannot open {name}: expected a complete ONNX network that {engine} can run; "
-        f"it says: {str(error).strip() or type(error).__name__}"
-    )
-
-
 def available_cores() -> int:
     """How many cores this process may use: fewer than the machine has in a container that was given some of them."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -78,3 +103,9 @@ def _no_device(device: str, providers: list[str]) -> InputError:
     there = [name for name, provider in PROVIDERS.items() if provider in providers]
     fix = "; `pip install onnxruntime-gpu` and its CUDA and cuDNN libraries bring it" if device == "cuda" else ""
     return InputError(f"onnxruntime has no device {device!r} here, only {there}{fix}")
+
+
+def fixed_batch(session: Any) -> int | None:
+    """The only batch size that an ONNX file takes, or None."""
+    size = session.get_inputs()[0].shape[0]
+    return size if isinstance(size, int) else None

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gtpt.engines.session import open_session
+from gtpt.engines.onnx import open_session
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -74,5 +74,5 @@ def test_broken_files_say_what_was_expected(network: bytes, damage: str, tmp_pat
 
 
 def test_onnxruntime_is_loaded_only_when_it_is_used():
-    code = "import sys, gtpt.detect, gtpt.weights, gtpt.engines.session; print({'onnxruntime', 'torch'} & set(sys.modules))"
+    code = "import sys, gtpt.detect, gtpt.weights, gtpt.engines.onnx; print({'onnxruntime', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"

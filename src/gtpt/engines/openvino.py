@@ -1,0 +1,51 @@
+"""OpenVINO: the fastest engine on Intel-like CPUs, from the same files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from gtpt.core.errors import InputError
+from gtpt.core.extras import require
+from gtpt.engines.base import BatchEngine, Precision, read_metadata, unreadable
+
+
+class OpenVinoEngine(BatchEngine):
+    """The same file in OpenVINO.
+
+    In bfloat16 weights and activations have 8 significant bits (sums more), which moves keypoints by a fraction of a pixel:
+    see docs/benchmarks.md.
+    """
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
+        openvino = require("openvino", "openvino")
+        core, name = openvino.Core(), device.upper()
+        if name not in {d.split(".")[0] for d in core.available_devices}:
+            raise InputError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
+        if precision == "bfloat16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
+            raise InputError(f"this {device} has no bfloat16 instructions: use precision='float32'")
+        try:
+            network = core.read_model(path)
+        except RuntimeError as error:
+            raise unreadable(str(path), f"OpenVINO {openvino.__version__}", error) from error
+        info = {"gtpt": network.get_rt_info(["framework", "gtpt"]).astype(str)} if _has_info(network) else {}
+        self.info = read_metadata(info, path)
+        shape = network.inputs[0].partial_shape
+        self.batch = None if shape[0].is_dynamic else shape[0].get_length()
+        options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        self._model = core.compile_model(network, name, options)
+        self._lock = Lock()  # it has one request, which several callers share
+
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with self._lock:
+            out = self._model([crops], share_outputs=False)
+        return out["x"], out["y"]
+
+
+def _has_info(model: Any) -> bool:
+    return bool(model.has_rt_info(["framework", "gtpt"]))

@@ -1,0 +1,87 @@
+"""PyTorch: for checkpoints, for GPUs with CUDA, and the only engine that shows which patches it kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gtpt.core.errors import InputError
+from gtpt.core.extras import require
+from gtpt.engines.base import BatchEngine, Crops2SimCC, NetworkInfo, enough_memory
+
+if TYPE_CHECKING:
+    from gtpt.model.network import GTPT
+
+
+class TorchEngine(BatchEngine):
+    """A safetensors file of ours, or an authors' checkpoint, reparameterized in PyTorch."""
+
+    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
+        require("torch", "torch")
+        from gtpt.model import load, load_official
+        from gtpt.model.reparameterize import reparameterize
+
+        check_torch_device(device)
+        if path.suffix == ".safetensors":
+            from gtpt.model.checkpoint import read_header
+
+            self.info = NetworkInfo.from_header(read_header(path), str(path))
+            net = load(path)
+        else:
+            net = load_official(path)
+            assert net.skeleton is not None
+            self.info = NetworkInfo(net.config, net.skeleton, None, {})
+        self._net, self._device, self._threads = reparameterize(net).to(device), device, threads
+        self.batch = None
+
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        x, y = self._forward(crops)
+        return x.cpu().numpy(), y.cpu().numpy()
+
+    def kept(self, crops: np.ndarray) -> dict[str, list[np.ndarray]]:
+        """Which patches survived each stage of pruning, for RGB uint8 crops (B, H, W, 3): see `gtpt.model.Explained`."""
+        with enough_memory(len(crops)):
+            kept = self._forward(crops, return_kept=True).kept
+        return {stage: [ids.cpu().numpy() for ids in groups] for stage, groups in kept.items()}
+
+    def _forward(self, crops: np.ndarray, return_kept: bool = False) -> Any:
+        import torch
+
+        from gtpt.model.network import normalize
+
+        if self._threads is not None:
+            torch.set_num_threads(self._threads)  # of the whole process: another engine may have changed it
+        with torch.inference_mode():
+            return self._net(normalize(torch.from_numpy(crops).to(self._device)), return_kept=return_kept)
+
+
+def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:
+    """A GTPT module as it is, on whatever device, as a function on arrays: to measure what is trained or exported."""
+    import torch
+
+    from gtpt.model.network import normalize
+
+    device = next(net.parameters()).device
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        was_training = net.training
+        net.eval()
+        with enough_memory(len(crops)), torch.inference_mode():
+            x, y = net(normalize(torch.from_numpy(crops).to(device)), keep_rates)
+        net.train(was_training)
+        return x.float().cpu().numpy(), y.float().cpu().numpy()
+
+    return run
+
+
+def check_torch_device(device: str) -> None:
+    """ValueError with the devices that are there, unless PyTorch has this one."""
+    torch = require("torch", "torch")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = ["cpu", *(["cuda"] if count else []), *(f"cuda:{i}" for i in range(count))]
+    if device not in there:
+        fix = "" if count else "; a GPU needs its driver and a CUDA build of torch"
+        raise InputError(f"PyTorch has no device {device!r} here, only {there}{fix}")
