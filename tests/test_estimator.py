@@ -96,18 +96,18 @@ def test_nobody_is_nobody(estimator: PoseEstimator, images: list[np.ndarray]) ->
     assert estimator([], []) == []
 
 
-def test_no_boxes_means_the_whole_image(estimator: PoseEstimator, images: list[np.ndarray]) -> None:
-    assert_equal(estimator(images[1], None), estimator(images[1], [[0, 0, 200, 80]]))
+def test_the_whole_image_as_a_box(estimator: PoseEstimator, images: list[np.ndarray]) -> None:
+    assert_equal(estimator(images[1], "whole-image"), estimator(images[1], [[0, 0, 200, 80]]))
 
 
 @pytest.mark.parametrize(
     ("boxes", "message"),
     [
-        ([[0, 0, np.nan, 5]], "box 0 .* not finite"),
-        ([[0, 0, 9, 9], [50, 10, 20, 40]], "box 1 .* inverted"),
+        ([[0, 0, np.nan, 5]], "image 0: box 0 .*nan"),
+        ([[0, 0, 9, 9], [50, 10, 20, 40]], "image 0: box 1 .*inverted"),
         ([[500, 500, 600, 600]], "outside the 90x120 image"),
         ([0, 0, 5, 5], r"\(N, 4\)"),
-        (np.zeros((2, 5)) + 1, r"\(N, 4\)"),
+        (np.zeros((2, 6)) + 1, r"\(N, 4\)"),
     ],
 )
 def test_bad_boxes_are_named(estimator: PoseEstimator, images: list[np.ndarray], boxes: object, message: str) -> None:
@@ -132,7 +132,7 @@ def test_enlarged_crops_are_the_same_views(estimator: PoseEstimator, images: lis
 
 def test_a_path_is_no_image(estimator: PoseEstimator) -> None:
     with pytest.raises(ValueError, match=r"gtpt\.read_image first"):
-        estimator("photo.jpg", None)
+        estimator("photo.jpg")
 
 
 def test_images_of_all_kinds(estimator: PoseEstimator, images: list[np.ndarray]) -> None:
@@ -147,7 +147,7 @@ def test_images_of_all_kinds(estimator: PoseEstimator, images: list[np.ndarray])
         estimator(image / 255.0, box)
     with pytest.raises(ValueError, match="image 1"):
         estimator([image, np.zeros((0, 5, 3), np.uint8)], [box, []])
-    assert len(estimator(np.zeros((1, 1, 3), np.uint8), None)) == 1
+    assert len(estimator(np.zeros((1, 1, 3), np.uint8), "whole-image")) == 1
 
 
 def test_lists_must_match(estimator: PoseEstimator, images: list[np.ndarray]) -> None:
@@ -163,7 +163,7 @@ def test_many_people_and_thin_images(estimator: PoseEstimator) -> None:
     corners = rng.uniform(0, 150, (300, 2))
     poses = estimator(image, np.concatenate([corners, corners + 40], axis=1))
     assert len(poses) == 300 and np.isfinite(poses.keypoints).all()
-    assert len(estimator(np.zeros((10, 20000, 3), np.uint8), None)) == 1
+    assert len(estimator(np.zeros((10, 20000, 3), np.uint8), "whole-image")) == 1
 
 
 def test_weights_that_cannot_be_used(tmp_path: Path, weights: Path) -> None:
@@ -196,4 +196,4 @@ def test_a_stack_of_images_is_given_as_a_list(estimator: PoseEstimator) -> None:
     stack = np.zeros((2, 40, 40, 3), np.uint8)
     with pytest.raises(ValueError, match=r"list\(images\)"):
         estimator(stack, [None, None])
-    assert len(estimator(list(stack), None)) == 2
+    assert len(estimator(list(stack), ["whole-image"] * 2)) == 2

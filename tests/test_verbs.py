@@ -19,14 +19,15 @@ import typer.main
 import gtpt
 from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
+from gtpt.core.urls import without_secrets
 from gtpt.data.check import check_data
 from gtpt.detect import WholeImage
 from gtpt.evaluate import test as measure
 from gtpt.export.onnx import export
-from gtpt.io.sources import Skipped, Source, without_password
+from gtpt.io.sources import Skipped, Source
 from gtpt.model import convert
 from gtpt.prediction.options import Options
-from gtpt.prediction.outputs import file_stem
+from gtpt.prediction.outputs import file_stem, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.runner import Runner, predict
 from gtpt.train import train
@@ -35,7 +36,7 @@ from gtpt.weights import download, list_weights
 PHOTOS = Path(__file__).parents[1] / "examples/photos"
 ONLY_THERE = {"as_json"}  # how the command prints
 # `train` and `test` read the experiment file; in Python its parts are arguments
-EXPERIMENT = {"cfg", "overrides", "experiment", "data", "skeleton", "annotations", "images", "boxes"}
+EXPERIMENT = {"cfg", "overrides", "experiment", "expected", "data", "skeleton", "annotations", "images", "boxes"}
 
 
 def names(function: Callable) -> set[str]:
@@ -93,7 +94,8 @@ def test_missing_sources_are_said_before_anything_is_downloaded(tmp_path: Path, 
         ({"start": 5, "end": 2}, "end must lie after start"),
         ({"detector": "yolox-s"}, "boxes take the place of the detector yolox-s"),
         ({"boxes": None, "detector": WholeImage(), "detector_threshold": 0.5}, "its own threshold and device"),
-        ({"detect_every": 2}, r"photos and folders need not follow each other: say with track \(--track\)"),
+        ({"detect_every": 2}, r"detect_every.* need not follow each other: say with track \(--track\)"),
+        ({"smooth": True}, r"smooth.* need not follow each other: say with track \(--track\)"),
         ({"detect_every": 2, "track": False}, "photos and folders"),
         ({"boxes": "boxes.txt"}, r"\*\.csv"),
         ({"weights": "yolox-nano"}, "for the task 'detector'"),
@@ -127,10 +129,18 @@ def test_a_function_finds_the_people_and_boxes_outside_are_dropped(tmp_path: Pat
     assert not summary.skipped and (summary.sources[0].frames, summary.sources[0].people) == (1, 1)
 
 
-@pytest.mark.parametrize("follow", ["track", "smooth"])
-def test_photos_that_follow_each_other_are_detected_every_nth_time(follow: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("smooth", [False, True])
+def test_photos_that_follow_each_other_are_detected_every_nth_time(smooth: bool, tmp_path: Path) -> None:
     photos, detector = [PHOTOS / "cameraman.jpg"] * 5, Moving()
-    options = {"detector": detector, "detect_every": 2, follow: True, "draw": False, "format": "jsonl", "quiet": True}
+    options = {
+        "detector": detector,
+        "detect_every": 2,
+        "track": True,
+        "smooth": smooth,
+        "draw": False,
+        "format": "jsonl",
+        "quiet": True,
+    }
     gtpt.predict(photos, tmp_path, **options)
     assert detector.calls == 3  # of frames 0, 2 and 4
     assert [[p["id"] for p in people] for people in people_of(tmp_path / "photos.jsonl")] == [[1]] * 5
@@ -207,17 +217,48 @@ def test_a_picture_too_large_for_its_format_is_skipped_alone(tmp_path: Path) -> 
     assert summary.skipped == [("wide_pose.jpg", "a picture of 70000x8 is larger than .jpg can be")]
 
 
+SECRETS = {
+    "rtsp://user:secret@10.0.0.5:554": "rtsp://10.0.0.5:554",
+    "rtsp://a:s@secret@10.0.0.5/live": "rtsp://10.0.0.5/live",
+    "rtsp://a:secret?#secret@cam/live": "rtsp://cam/live",
+    "rtsp://a:secret/secret@cam:554/live": "rtsp://cam:554/live",
+    "http://camera/live.m3u8?token=secret": "http://camera/live.m3u8",
+    "http://camera:80/live.m3u8?to=a@b&token=secret#secret": "http://camera:80/live.m3u8",
+    "http://secret@camera/a/@b/c.ts": "http://camera/a/@b/c.ts",
+    "http://camera/@b/c.ts": "http://camera/@b/c.ts",
+    "http://[::1]:80/@b/c.ts": "http://[::1]:80/@b/c.ts",
+    "photos/a@b?.jpg": "photos/a@b?.jpg",
+}
+
+
+@pytest.mark.parametrize("url", SECRETS)
+def test_urls_are_shown_without_secrets(url: str) -> None:
+    assert without_secrets(url) == SECRETS[url]
+
+
 @pytest.mark.parametrize(
-    ("url", "stem"),
-    [
-        ("rtsp://user:secret@10.0.0.5:554", "10.0.0.5"),
-        ("http://camera/live.m3u8?token=secret", "live"),
-        ("http://camera/a:b|c.ts", "a_b_c"),
-    ],
+    ("url", "stem"), [("rtsp://user:p@ss@10.0.0.5:554", "10.0.0.5"), ("http://camera/a:b|c.ts?token=x", "a_b_c")]
 )
-def test_urls_give_files_without_secrets(url: str, stem: str) -> None:
-    assert file_stem(url) == stem
-    assert "secret" not in without_password(url).split("?")[0]
+def test_urls_give_names_of_files(url: str, stem: str) -> None:
+    assert file_stem(source_name(url)) == stem
+
+
+@pytest.mark.parametrize(
+    "url", ["http://u:hush@127.0.0.1:1/a.jpg?t=hush", "rtsp://u:s@hush@127.0.0.1:1/a", "http://u:hush@[oh/a.jpg"]
+)
+def test_nothing_of_a_call_holds_secrets(url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pytest.importorskip("av")
+    caplog.set_level("INFO")  # as with -v
+    summary = gtpt.predict(url, tmp_path, boxes="whole-image", quiet=True)
+    assert (len(summary.skipped) == 1 and "127.0.0.1" in str(summary.skipped)) or "[oh" in str(summary.skipped)
+    assert "hush" not in json.dumps(summary.to_dict()) + caplog.text + str(list(tmp_path.rglob("*")))
+
+
+@pytest.mark.parametrize("sources", [np.zeros((4, 5, 3), np.uint8), [np.zeros((4, 5, 3), np.uint8)], 3.5, [None]])
+def test_arrays_are_no_sources(sources: object, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"paths, URLs or camera numbers.*gtpt\.find"):
+        gtpt.predict(sources, tmp_path / "out", boxes="whole-image")
+    assert not (tmp_path / "out").exists()
 
 
 def test_modules_come_on_first_use() -> None:

@@ -1,19 +1,18 @@
 """GTPT: efficient body and whole-body human pose estimation.
 
-What is loaded on first use may need more than numpy; importing this package does not. Its modules come on first use too:
-`import gtpt` is enough for `gtpt.model.load`.
+Everything is loaded on first use, modules too: importing this package takes no time, and `import gtpt` is enough for
+`gtpt.model.load`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from gtpt.core.errors import GtptError
-from gtpt.core.poses import Poses
-from gtpt.core.skeleton import Skeleton, load_skeleton
-
 if TYPE_CHECKING:
     from gtpt import benchmark, core, data, detect, engines, evaluate, export, io, model, tracking, train, viz, weights
-    from gtpt.estimator import PoseEstimator
+    from gtpt.core.errors import GtptError
+    from gtpt.core.poses import Poses
+    from gtpt.core.skeleton import Skeleton, load_skeleton
+    from gtpt.estimator import PoseEstimator, find
     from gtpt.io.formats import to_coco, to_csv, to_openpose, to_pandas, to_supervision
     from gtpt.io.images import read_image
     from gtpt.io.sources import open_source
@@ -25,11 +24,16 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {  # of what comes on first use
+    "GtptError": "gtpt.core.errors",
     "Pipeline": "gtpt.pipeline",
     "PoseEstimator": "gtpt.estimator",
+    "Poses": "gtpt.core.poses",
+    "Skeleton": "gtpt.core.skeleton",
     "Smoother": "gtpt.tracking",
     "Tracker": "gtpt.tracking",
     "draw_poses": "gtpt.viz.poses",
+    "find": "gtpt.estimator",
+    "load_skeleton": "gtpt.core.skeleton",
     "open_source": "gtpt.io.sources",
     "predict": "gtpt.prediction.runner",
     "read_image": "gtpt.io.images",
@@ -53,6 +57,7 @@ __all__ = [
     "engines",
     "evaluate",
     "export",
+    "find",
     "io",
     "load_skeleton",
     "model",

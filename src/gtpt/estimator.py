@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, overload
@@ -11,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gtpt.core import simcc
-from gtpt.core.calibration import Calibration
-from gtpt.core.errors import InputError
+from gtpt.core.calibration import VISIBLE, Calibration
+from gtpt.core.errors import InputError, SourceError
 from gtpt.core.geometry import (
     affine_matrices,
     boxes_to_crops,
@@ -24,18 +25,28 @@ from gtpt.core.geometry import (
 )
 from gtpt.core.poses import NO_ID, Poses
 from gtpt.core.skeleton import Skeleton
-from gtpt.detect.detections import MAX_COORDINATE, SCORE_ROUNDING
+from gtpt.detect.detections import (
+    MAX_COORDINATE,
+    SCORE_ROUNDING,
+    Detections,
+    Detector,
+    as_detector,
+    split_boxes,
+)
+from gtpt.detect.make import DEFAULT_DETECTOR, WHOLE_IMAGE, make_detector
 from gtpt.engines import Engine, open_engine
 from gtpt.io.images import as_rgb
+from gtpt.io.sources import open_source
 
 DEFAULT_WEIGHTS = "gtpt-t-coco17"
 
 
 class PoseEstimator:
-    """Keypoints of people whose boxes are known.
+    """Keypoints of the people in images, found by a detector or in boxes of your own.
 
-        estimator = PoseEstimator()                      # bundled weights, onnxruntime, CPU
-        poses = estimator(image, boxes)                  # RGB uint8 (H, W, 3) and (N, 4) x1, y1, x2, y2 -> Poses
+        estimator = PoseEstimator(detector="yolox-nano") # bundled weights, onnxruntime, CPU
+        poses = estimator(image)                         # RGB uint8 (H, W, 3) -> Poses
+        poses = estimator(image, boxes)                  # in these boxes: (N, 4) x1, y1, x2, y2
         poses = estimator([image, other], [boxes, more]) # one batch over all people of all images -> list of Poses
 
     Args:
@@ -46,6 +57,10 @@ class PoseEstimator:
         precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; see docs/benchmarks.md.
         batch_size: crops per call of the network; more people are split, fewer are not padded.
         flip_test: average with the mirrored crop: about twice the time for about one AP.
+        detector: finds the people of images that come without boxes: a registered name, a YOLOX *.onnx, "whole-image", a
+            `gtpt.detect.Detector` or a function that `gtpt.detect.as_detector` takes; None: boxes must be given.
+
+    It can be copied, pickled (the copy opens the same weights again) and used after a fork; several threads may share it.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: weights or an engine that cannot be used.
@@ -61,15 +76,32 @@ class PoseEstimator:
         precision: str = "float32",
         batch_size: int = 32,
         flip_test: bool = False,
+        detector: str | Path | Detector | Callable[[Sequence[np.ndarray]], Sequence[Any]] | None = None,
     ):
-        from gtpt.weights import resolve
-
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
-        path = resolve(weights, format="safetensors" if engine == "torch" else "onnx", task="pose")
-        self.engine: Engine = open_engine(path, engine, device=device, threads=threads, precision=precision)
+        self._weights = Path(weights).absolute() if Path(weights).is_file() else weights
+        self._options: dict[str, Any] = {"engine": engine, "device": device, "threads": threads, "precision": precision}
+        self.engine = self._open()
         self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
         self.calibration = self.engine.info.calibration or Calibration.default()
+        if isinstance(detector, (str, Path)):
+            detector = make_detector(detector, device=device, threads=threads)
+        self.detector = None if detector is None else as_detector(detector)
+
+    def _open(self) -> Engine:
+        from gtpt.weights import resolve
+
+        torch = self._options["engine"] == "torch"
+        path = resolve(self._weights, format="safetensors" if torch else "onnx", task="pose")
+        return open_engine(path, **self._options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "engine"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.engine = self._open()
 
     @property
     def skeleton(self) -> Skeleton:
@@ -86,49 +118,81 @@ class PoseEstimator:
         return f"PoseEstimator({name}, {self.skeleton.name}, {width}x{height}, {type(self.engine).__name__})"
 
     @overload
-    def __call__(self, images: np.ndarray, boxes: ArrayLike | None, scores: ArrayLike | None = None) -> Poses: ...
+    def __call__(
+        self, images: np.ndarray, boxes: Any = None, scores: ArrayLike | None = None, *, bgr: bool = False
+    ) -> Poses: ...
 
     @overload
     def __call__(
         self,
         images: Sequence[np.ndarray],
-        boxes: Sequence[ArrayLike | None] | None,
+        boxes: Sequence[Any] | None = None,
         scores: Sequence[ArrayLike | None] | None = None,
+        *,
+        bgr: bool = False,
     ) -> list[Poses]: ...
 
-    def __call__(self, images: Any, boxes: Any, scores: Any = None) -> Poses | list[Poses]:
+    def __call__(self, images: Any, boxes: Any = None, scores: Any = None, *, bgr: bool = False) -> Poses | list[Poses]:
         """Poses of one image, or of several at once.
 
         Args:
             images: RGB uint8 (H, W, 3), or a list of them. Grey, RGBA and 16-bit arrays are converted, floats refused.
-            boxes: (N, 4) x1, y1, x2, y2 in pixels of the image (None: the whole image), or a list of them. N = 0 is fine
-                and gives an empty result.
-            scores: (N,) confidence of the boxes in [0, 1], or a list of them; 1 if not given.
+            boxes: of one image what `gtpt.detect.to_detections` takes, such as (N, 4) x1, y1, x2, y2 in pixels of the
+                image, or "whole-image"; of several images a list of that. N = 0 is fine and gives an empty result. None
+                leaves it to the detector, whose people are dropped where their box lies outside the image, or where the
+                pose of a better one is the same.
+            scores: (N,) confidence of the boxes in [0, 1], or a list of them; 1 if not given, nor with the boxes.
+            bgr: the colours come in OpenCV's order, as `cv2.imread` and `cv2.VideoCapture` give them.
 
         Returns:
             `Poses` in the order of the boxes, or a list of them.
 
         Raises:
-            ValueError: an image or a box that cannot be used, named by its position.
+            ValueError: an image or a box that cannot be used, named by its position; no boxes, and no detector either.
         """
         if isinstance(images, (str, Path)):
-            raise InputError(f"images are arrays, got the path {str(images)!r}: read it with gtpt.read_image first")
+            raise InputError(
+                f"images are arrays, got the path {str(images)!r}: read it with gtpt.read_image first, or use gtpt.find"
+            )
         if isinstance(images, np.ndarray):
             if images.ndim == 4:
                 raise InputError(f"one array is one image, got {images.shape}: give several as a list, list(images)")
-            return self._estimate([images], [boxes], [scores])[0]
+            return self._estimate([images], [boxes], [scores], bgr)[0]
         boxes = [None] * len(images) if boxes is None else boxes
         scores = [None] * len(images) if scores is None else scores
         if not len(images) == len(boxes) == len(scores):
             raise InputError(
                 f"{len(images)} images, but {len(boxes)} sets of boxes and {len(scores)} of scores: give one per image"
             )
-        return self._estimate(images, boxes, scores)
+        return self._estimate(images, boxes, scores, bgr)
 
-    def _estimate(self, images: Sequence[Any], boxes: Sequence[Any], scores: Sequence[Any]) -> list[Poses]:
-        pictures = [as_rgb(image, f"image {i}") for i, image in enumerate(images)]
-        checked = [check_boxes(b, p, f"image {i}") for i, (b, p) in enumerate(zip(boxes, pictures, strict=True))]
-        weights = [check_scores(s, len(b), f"image {i}") for i, (s, b) in enumerate(zip(scores, checked, strict=True))]
+    def _estimate(self, images: Sequence[Any], boxes: Sequence[Any], scores: Sequence[Any], bgr: bool) -> list[Poses]:
+        pictures = [as_rgb(image, f"image {i}", bgr=bgr) for i, image in enumerate(images)]
+        unknown = [i for i, b in enumerate(boxes) if b is None]
+        found = self._detect([pictures[i] for i in unknown])
+        people = dict(zip(unknown, found, strict=True))
+        for i, given in enumerate(boxes):
+            if given is not None:
+                people[i] = check_boxes(given, scores[i], pictures[i], f"image {i}")
+        ordered = [people[i] for i in range(len(pictures))]
+        poses = self._poses_of(pictures, [d.boxes for d in ordered], [d.scores for d in ordered])
+        for i in unknown:
+            poses[i] = poses[i][distinct(poses[i])]
+        return poses
+
+    def _detect(self, pictures: list[np.ndarray]) -> list[Detections]:
+        if not pictures:
+            return []
+        if self.detector is None:
+            raise InputError(
+                "there are no boxes, and no detector to find some: give boxes, (N, 4) x1, y1, x2, y2 or 'whole-image' for "
+                "one person who fills the image, or make it with PoseEstimator(detector='yolox-nano')"
+            )
+        return [d[inside(d.boxes, p)] for d, p in zip(self.detector(pictures), pictures, strict=True)]
+
+    def _poses_of(
+        self, pictures: Sequence[np.ndarray], checked: Sequence[np.ndarray], weights: Sequence[np.ndarray]
+    ) -> list[Poses]:
         owner = np.repeat(np.arange(len(pictures)), [len(b) for b in checked])
         matrices = self._matrices(np.concatenate([*checked, np.zeros((0, 4), np.float32)]))
         count, joints = len(matrices), len(self.skeleton)
@@ -153,7 +217,7 @@ class PoseEstimator:
             RGB uint8 (N, H, W, 3), and the (N, 2, 3) maps from the image to the crops.
         """
         image = as_rgb(image, "image")
-        matrices = self._matrices(check_boxes(boxes, image, "image"))
+        matrices = self._matrices(check_boxes(boxes, None, image, "image").boxes)
         matrices = matrices * enlarge
         matrices[..., 2] += (enlarge - 1) / 2  # the centre of the first pixel moves
         return self._cut([image] * len(matrices), matrices, enlarge), matrices
@@ -198,27 +262,75 @@ class PoseEstimator:
         )
 
 
-def check_boxes(boxes: Any, picture: np.ndarray, where: str) -> np.ndarray:
-    """(N, 4) float32 x1, y1, x2, y2; None means the whole image. ValueError for boxes that no pose can come from."""
+def find(
+    images: Any,
+    *,
+    weights: str | Path = DEFAULT_WEIGHTS,
+    detector: str | Path | Detector | Callable[[Sequence[np.ndarray]], Sequence[Any]] = DEFAULT_DETECTOR,
+    bgr: bool = False,
+) -> Any:
+    """The people in a photo and their keypoints, in one call.
+
+        poses = gtpt.find("photo.jpg")
+        poses.draw(gtpt.read_image("photo.jpg")).save("drawn.jpg")
+
+    The networks stay open for the next call. `PoseEstimator` has more settings, `Pipeline` is for videos, and `predict`
+    writes files.
+
+    Args:
+        images: RGB uint8 (H, W, 3), the path or URL of a photo, or a list of these.
+        weights, detector: see `PoseEstimator`.
+        bgr: the colours of arrays come in OpenCV's order.
+
+    Returns:
+        `Poses`, of nobody if nobody is found; of a list, a list of them.
+
+    Raises:
+        GtptError, OSError: a photo, weights or a detector that cannot be used.
+    """
+    alone = isinstance(images, (str, Path)) or (isinstance(images, np.ndarray) and images.ndim <= 3)
+    pictures = [
+        read_photo(image) if isinstance(image, (str, Path)) else as_rgb(image, f"image {i}", bgr=bgr)
+        for i, image in enumerate([images] if alone else images)
+    ]
+    poses = _opened(weights, detector)(pictures)
+    return poses[0] if alone else poses
+
+
+@lru_cache(maxsize=4)
+def _opened(weights: str | Path, detector: Any) -> PoseEstimator:
+    return PoseEstimator(weights, detector=detector)
+
+
+def read_photo(source: str | Path) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of a photo's path or URL; SourceError for what has more pictures than one."""
+    with open_source(source) as opened:
+        if opened.kind != "image":
+            raise SourceError(f"a {opened.kind} is no photo: use gtpt.predict, or gtpt.Pipeline")
+        return next(opened).image
+
+
+def check_boxes(boxes: Any, scores: Any, picture: np.ndarray, where: str) -> Detections:
+    """People whose poses are wanted, from what a user gives; InputError for boxes that no pose can come from."""
     height, width = picture.shape[:2]
-    if boxes is None:
-        return np.array([[0, 0, width, height]], np.float32)
-    array = np.asarray(boxes, dtype=np.float32)
+    if isinstance(boxes, str) and boxes == WHOLE_IMAGE:
+        boxes = [[0, 0, width, height]]
+    array, own = split_boxes(boxes, where)
     if array.size == 0:
-        return np.zeros((0, 4), np.float32)
+        array = np.zeros((0, 4), np.float32)
     if array.ndim != 2 or array.shape[1] != 4:
-        raise InputError(f"{where}: boxes must be (N, 4) x1, y1, x2, y2, got shape {array.shape}")
+        raise InputError(f"{where}: boxes must be (N, 4) x1, y1, x2, y2, or (N, 5) with scores, got shape {array.shape}")
     x1, y1, x2, y2 = array.T
     for problem, bad in (
         ("has a value that is not finite", ~np.isfinite(array).all(axis=1)),
         ("is inverted or empty (x2 must exceed x1 and y2 exceed y1; is it x, y, width, height?)", ~((x2 > x1) & (y2 > y1))),
         ("reaches beyond every picture", (np.abs(array) > MAX_COORDINATE).any(axis=1)),
-        (f"lies outside the {width}x{height} image", (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)),
+        (f"lies outside the {width}x{height} image", ~inside(array, picture)),
     ):
         if bad.any():
             i = int(bad.argmax())
             raise InputError(f"{where}: box {i} {array[i].tolist()} {problem}")
-    return array
+    return Detections(array, check_scores(own if scores is None else scores, len(array), where))
 
 
 def check_scores(scores: Any, count: int, where: str) -> np.ndarray:
@@ -229,3 +341,37 @@ def check_scores(scores: Any, count: int, where: str) -> np.ndarray:
     if array.shape != (count,) or not np.all((array >= -SCORE_ROUNDING) & (array <= 1 + SCORE_ROUNDING)):
         raise InputError(f"{where}: scores must be {count} numbers in [0, 1], got {scores!r}")
     return np.clip(array, 0, 1)
+
+
+def inside(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """(N,) bool: the boxes (N, 4) of which at least a part lies in the image."""
+    size = np.array(picture.shape[1::-1])
+    return np.asarray(((boxes[:, 2:] > 0) & (boxes[:, :2] < size)).all(axis=1))
+
+
+SAME = 0.7  # mean similarity of the keypoints above which two poses are of one person
+WITHIN = 0.8  # share of the smaller box in the larger one
+
+
+def distinct(poses: Poses) -> np.ndarray:
+    """(N,) bool: without those who were found twice, such as half a body in a box of its own inside the whole one.
+
+    Overlap alone does not tell them from a child before its parent: the keypoints of both poses have to be in the same
+    places. Of two boxes the better pose stays.
+    """
+    keep = np.ones(len(poses), bool)
+    areas = np.prod(poses.boxes[:, 2:] - poses.boxes[:, :2], axis=1)
+    seen = poses.keypoint_scores >= VISIBLE
+    order = np.argsort(-poses.keypoint_scores.sum(axis=1), kind="stable")
+    for rank, i in enumerate(order):
+        for j in order[rank + 1 :]:
+            low = np.maximum(poses.boxes[i, :2], poses.boxes[j, :2])
+            high = np.minimum(poses.boxes[i, 2:], poses.boxes[j, 2:])
+            shared = np.prod(np.maximum(high - low, 0))
+            both = seen[i] & seen[j]
+            if not (keep[i] and keep[j] and shared >= WITHIN * min(areas[i], areas[j]) and both.sum() >= 4):
+                continue
+            squared = ((poses.keypoints[i, both] - poses.keypoints[j, both]) ** 2).sum(axis=1)
+            reach = 2 * max(areas[i], areas[j]) * (2 * poses.skeleton.sigmas[both]) ** 2
+            keep[j] = np.exp(-squared / reach).mean() < SAME
+    return keep

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import count, islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,10 +14,12 @@ from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detections, Detector, GivenBoxes, as_detector
-from gtpt.estimator import PoseEstimator
+from gtpt.estimator import PoseEstimator, distinct, inside
+from gtpt.io.images import as_rgb
 from gtpt.io.sources import Frame
 
 logger = logging.getLogger(__name__)
+ARRAYS_FPS = 30  # of plain arrays, which have no time
 
 
 class _Update(Protocol):
@@ -81,9 +83,13 @@ class Pipeline:
         self.frames_at_once = frames_at_once if detect_every == 1 else 1
         self._warned = False
 
-    def __call__(self, frames: Iterable[Frame]) -> Iterator[Result]:
-        """Results in the order of the frames, as soon as they are known."""
-        stream, number = iter(frames), 0
+    def __call__(self, frames: Iterable[Frame | np.ndarray]) -> Iterator[Result]:
+        """Results in the order of the frames, as soon as they are known.
+
+        Args:
+            frames: a `gtpt.open_source`, or any `Frame`s; plain RGB uint8 arrays (H, W, 3) count as 30 frames per second.
+        """
+        stream, number = map(_as_frame, count(), frames), 0
         people: list[Detections] | None = None
         while chunk := list(islice(stream, self.frames_at_once)):
             images = [frame.image for frame in chunk]
@@ -99,17 +105,17 @@ class Pipeline:
     def _detect(self, frames: list[Frame]) -> list[Detections]:
         if isinstance(self.detector, GivenBoxes):
             return self.detector.of_frames(frames)
-        return self.detector([frame.image for frame in frames], [frame.key for frame in frames])
+        found: list[Detections] = self.detector([frame.image for frame in frames], [frame.key for frame in frames])
+        return found
 
     def _inside(self, found: Detections, frame: Frame) -> Detections:
         """Without boxes that lie outside the image, whether detected, given, or carried over from a larger photo."""
-        size = np.array(frame.image.shape[1::-1])
-        inside = ((found.boxes[:, 2:] > 0) & (found.boxes[:, :2] < size)).all(axis=1)
-        if inside.all():
+        usable = inside(found.boxes, frame.image)
+        if usable.all():
             return found
         level, self._warned = logging.INFO if self._warned else logging.WARNING, True
-        logger.log(level, "%s: %d of %d boxes lie outside the image", frame.key, (~inside).sum(), len(found))
-        return found[np.flatnonzero(inside)]
+        logger.log(level, "%s: %d of %d boxes lie outside the image", frame.key, (~usable).sum(), len(found))
+        return found[usable]
 
     def _estimate(self, images: list[np.ndarray], people: list[Detections]) -> list[tuple[Poses, np.ndarray]]:
         """Poses of each image, and what the detector thought of these people: it stays theirs until it looks again."""
@@ -117,13 +123,18 @@ class Pipeline:
         estimated = self.estimator(images, [d.boxes for d in people], scores)
         if self.refine:
             estimated = self.estimator(images, [boxes_from_poses(p) for p in estimated], scores)
-        kept = [p.scores >= self.min_score for p in estimated]
+        given = isinstance(self.detector, GivenBoxes)  # who has boxes of their own wants a pose for each
+        kept = [(p.scores >= self.min_score) & (given | distinct(p)) for p in estimated]
         return [(p[keep], s[keep]) for p, s, keep in zip(estimated, scores, kept, strict=True)]
 
     def _follow(self, poses: Poses, time: float) -> Poses:
         if self.tracker is not None:
             poses = self.tracker.update(poses, time)
         return self.smoother.update(poses, time) if self.smoother is not None else poses
+
+
+def _as_frame(index: int, frame: Frame | np.ndarray) -> Frame:
+    return frame if isinstance(frame, Frame) else Frame(as_rgb(frame, f"frame {index}"), index, index / ARRAYS_FPS)
 
 
 def boxes_from_poses(poses: Poses, margin: float = 0.15) -> np.ndarray:

@@ -88,3 +88,18 @@ def test_json_inside_a_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr("deep/a.json", json.dumps([1]))
     assert read_json(tmp_path / "x.zip" / "deep" / "a.json") == [1]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/hostname", "C:\\x.png", "..\\x.png", "//server/x.png"])
+def test_names_stay_in_their_folder(tmp_path, name, packed):
+    """An annotation file of a stranger names no file elsewhere, nor tells whether it is there."""
+    folder = tmp_path / "set"
+    (folder / "a").mkdir(parents=True)
+    cv2.imwrite(str(folder / "a" / "x.png"), draw_figure())
+    cv2.imwrite(str(tmp_path / "x.png"), draw_figure())
+    store = FileStore(zipped(folder) if packed else folder)
+    for use in (store.exists, store.read_bytes, store.read_image):
+        with pytest.raises(ValueError, match="lies outside of"):
+            use(name)
+    assert store.exists("a/x.png")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import typer
 
@@ -68,14 +71,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     _let_streams_show_anything()
     try:
-        app(args=None if arguments is None else list(arguments), prog_name="gtpt")
+        with _as_interrupts("SIGTERM", "SIGHUP"):
+            app(args=None if arguments is None else list(arguments), prog_name="gtpt")
     except (GtptError, OSError, MemoryError) as error:
         logging.getLogger().info("where it comes from:", exc_info=True)  # the level of `-v`
         typer.secho(f"gtpt: {error or type(error).__name__}", fg="red", err=True)
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        typer.secho("gtpt: interrupted; what was done is kept", fg="red", err=True)
+        typer.secho("gtpt: interrupted", fg="red", err=True)  # a command that keeps something says so itself
         sys.exit(INTERRUPTED)
+
+
+@contextmanager
+def _as_interrupts(*names: str) -> Iterator[None]:
+    """Let these signals end a command as Ctrl-C does: what was done is kept, and its files are complete."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    main = threading.current_thread() is threading.main_thread()  # Python sets handlers nowhere else
+    numbers = [getattr(signal, name) for name in names if main and hasattr(signal, name)]
+    before = {n: signal.signal(n, interrupt) for n in numbers if signal.getsignal(n) is signal.SIG_DFL}  # not `nohup`'s
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _let_streams_show_anything() -> None:

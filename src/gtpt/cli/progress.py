@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,21 +10,33 @@ Wrap = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @contextmanager
-def progress_bar(unit: str, *, quiet: bool = False) -> Iterator[Wrap]:
-    """A function that wraps an iterable and shows how far it is.
+def progress_bar(unit: str, *, quiet: bool = False, size: Callable[[Any], int] = lambda _: 1) -> Iterator[Wrap]:
+    """A function that wraps an iterable and shows how far it is, and how fast.
 
     Args:
         unit: what is counted, e.g. "images".
         quiet: show nothing.
+        size: how many of them an item is, such as the people of a batch.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f}/s"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
 
         def wrap(items: Iterable[Any]) -> Iterable[Any]:
-            total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]
-            return bar.track(items, total=total, description=unit)
+            total = sum(map(size, items)) if isinstance(items, Sized) else None
+            task = bar.add_task(unit, total=total, rate=0.0)
+            for item in items:
+                yield item
+                bar.advance(task, size(item))
+                elapsed = bar.tasks[-1].elapsed or 1e-9  # rich's own speed needs several items
+                bar.update(task, rate=bar.tasks[-1].completed / elapsed)
 
         yield wrap

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from gtpt.core.errors import InputError
+
+if TYPE_CHECKING:
+    from gtpt.data.config import DataConfig
 
 CFG = typer.Option(..., "--cfg", help="Experiment file (YAML), e.g. configs/coco/gtpt_t_256x192.yaml.")
 OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...", help="Changes to it, e.g. train.lr=0.0005.")
@@ -30,19 +34,23 @@ def train(
     require("lightning", "train")
     from lightning.pytorch.utilities import rank_zero_only
 
+    from gtpt.train.run import LAST
     from gtpt.train.run import train as run
 
     logging.getLogger("gtpt").setLevel(logging.INFO)
+    experiment = load_experiment(cfg, overrides)
     try:
-        best = run(load_experiment(cfg, overrides), progress=not quiet)
+        best = run(experiment, progress=not quiet)
     except KeyboardInterrupt:
-        typer.secho("gtpt: interrupted; the same command goes on from the last checkpoint", fg="yellow", err=True)
+        last = experiment.out / LAST
+        kept = f"the same command goes on from {last}" if last.is_file() else "there is no checkpoint yet"
+        typer.secho(f"gtpt: interrupted; {kept}", fg="yellow", err=True)
         raise typer.Exit(130) from None
     rank_zero_only(typer.echo)(best)  # every process of a run comes here
 
 
 def test(
-    cfg: Path = CFG,
+    cfg: Path = typer.Option(None, "--cfg", help="Experiment file (YAML) that names the data, or the options below do."),
     overrides: list[str] = OVERRIDES,
     checkpoint: str = typer.Option(
         ..., "--checkpoint", help="Registered name, *.safetensors, an authors' *.pth, or an exported *.onnx."
@@ -50,7 +58,12 @@ def test(
     branch: str = typer.Option("ema", help="Of an authors' file: ema or live."),
     flip: bool = typer.Option(True, help="Average with the mirrored crops."),
     entire: bool = typer.Option(False, "--entire", help="Without pruning."),
-    batch_size: int = typer.Option(64, min=1, help="Crops at once."),
+    annotations: Path = typer.Option(None, help="Ground truth (COCO JSON), instead of that of --cfg."),
+    images: Path = typer.Option(None, help="Folder or zip of its images."),
+    boxes: Path = typer.Option(None, help="Boxes of a detector (COCO results). Default: data.boxes or the ground truth's."),
+    out: Path = typer.Option(None, "--out", "-o", help="Also write the measured COCO results to this *.json."),
+    batch_size: int = typer.Option(None, min=1, help="Crops at once. Default: 16 on the CPU, 64 on a GPU."),
+    threads: int = typer.Option(None, min=1, help="CPU threads of the network. Default: the engine's choice."),
     device: str = typer.Option("cpu", help="cpu or cuda."),
     engine: str = typer.Option(None, help="Of an exported file: onnxruntime or openvino."),
     precision: str = typer.Option("float32", help="Of an exported file: float32, or bfloat16 (openvino)."),
@@ -58,7 +71,8 @@ def test(
 ) -> None:
     """Measure a checkpoint on the validation data of an experiment (official protocol), per part for whole-body.
 
-    The boxes are those of data.boxes (detector results), or the ground truth's if there is none; the report says which.
+    The data are those of --cfg, or --annotations and --images. The report says which boxes were used. A registered name is
+    measured as its exported file on the CPU, unless --engine torch or --entire asks for the network itself.
     """
     import json
 
@@ -66,18 +80,19 @@ def test(
 
     require("faster_coco_eval", "eval")
     from gtpt.cli.progress import progress_bar
+    from gtpt.core.skeleton import load_skeleton
     from gtpt.evaluate import test as run
     from gtpt.train.config import load_experiment
 
-    data = load_experiment(cfg, overrides).data
-    if data.val is None:
-        raise InputError(f"{cfg} names no validation data: set data.val to {{annotations, images}}")
-    with progress_bar("batches", quiet=as_json) as progress:
+    experiment = load_experiment(cfg, overrides) if cfg else None
+    truth, pictures, found = _test_data(experiment.data if experiment else None, annotations, images, boxes)
+    model = experiment.model if experiment else None
+    with progress_bar("people", quiet=as_json, size=len) as progress:
         report = run(
             checkpoint,
-            data.val.annotations,
-            data.val.images,
-            boxes=data.boxes,
+            truth,
+            pictures,
+            boxes=found,
             branch=branch,
             flip=flip,
             entire=entire,
@@ -85,6 +100,20 @@ def test(
             device=device,
             engine=engine,
             precision=precision,
+            threads=threads,
+            out=out,
+            expected=(model.name, load_skeleton(model.skeleton).name, model.input_size) if model else None,
             progress=progress,
         )
     typer.echo(json.dumps(report.to_dict()) if as_json else str(report))
+
+
+def _test_data(
+    data: DataConfig | None, annotations: Path | None, images: Path | None, boxes: Path | None
+) -> tuple[str | Path, str | Path, str | Path | None]:
+    """Ground truth, images and boxes: what is given by itself goes before the experiment's."""
+    val = data.val if data else None
+    truth, pictures = annotations or (val and val.annotations), images or (val and val.images)
+    if not truth or not pictures:
+        raise InputError("there are no data to test on: give --cfg with data.val, or --annotations and --images")
+    return truth, pictures, boxes or (data.boxes if data and not annotations else None)

@@ -145,6 +145,20 @@ class Poses:
         """(N, K, 3) float32: x, y, calibrated score."""
         return np.concatenate([self.keypoints, self.keypoint_scores[..., None]], axis=2)
 
+    def draw(self, image: np.ndarray | None = None, **options: Any) -> Any:
+        """These people as a picture, to save, to show, or to use as an array: `poses.draw(image).save("drawn.jpg")`.
+
+        Args:
+            image: (H, W, 3) uint8, RGB, that the poses are of; without one the background is black.
+            options: of `gtpt.draw_poses`.
+
+        Returns:
+            `gtpt.viz.Picture`, an array (H, W, 3) uint8, RGB.
+        """
+        from gtpt.viz.poses import draw_poses  # the one look upwards: drawing is where people look for it
+
+        return draw_poses(image, self, **({"background": "black"} if image is None else {}) | options)
+
     def _repr_html_(self) -> str:
         """A small table for notebooks: id, box, score and the number of keypoints seen of each person."""
         cells = "<td>{}</td>".format

@@ -245,8 +245,12 @@ def _check_joints(
 
 
 def _check_existence(image: Image, store: FileStore) -> Iterator[Finding]:
-    if not store.exists(image.file_name):
-        yield Finding("missing image", f"{store.root}/{image.file_name}", image.id, "no such file", "stops training")
+    try:
+        missing = "" if store.exists(image.file_name) else "no such file"
+    except AnnotationError as error:  # a path that leads elsewhere
+        missing = str(error)
+    if missing:
+        yield Finding("missing image", f"{store.root}/{image.file_name}", image.id, missing, "stops training")
 
 
 def _check_pixels(image: Image, store: FileStore) -> Iterator[Finding]:

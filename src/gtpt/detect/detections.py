@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 MAX_COORDINATE = 1e7  # pixels, of a box: beyond every picture, where float32 still tells halves
@@ -38,7 +40,7 @@ class Detections:
         boxes, scores = (np.array(a, dtype=np.float32) for a in (self.boxes, self.scores))  # copies, as in Poses
         boxes = boxes.reshape(0, 4) if boxes.size == 0 else boxes
         if boxes.ndim != 2 or boxes.shape[1] != 4:
-            raise ValueError(f"boxes must have shape (N, 4), x1, y1, x2, y2, got {boxes.shape}")
+            raise ValueError(f"boxes must have shape (N, 4), x1, y1, x2, y2, or (N, 5) with scores, got {boxes.shape}")
         if scores.shape != (len(boxes),):
             raise ValueError(f"scores must have shape ({len(boxes)},), one for each box, got {scores.shape}")
         boxes, scores = _with_extent(boxes, scores)
@@ -85,26 +87,32 @@ def _with_extent(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
 class Detector(ABC):
     """Finds people. Any function of images can do it too, see `as_detector`."""
 
-    @abstractmethod
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def __call__(self, images: np.ndarray | Sequence[np.ndarray], names: Sequence[str] | None = None) -> Any:
         """People of each image.
 
         Args:
-            images: RGB uint8 (H, W, 3), of any sizes.
+            images: RGB uint8 (H, W, 3), one or a list of them, of any sizes.
             names: file names of photos, frame numbers of videos; only boxes that are kept by name need them.
 
         Returns:
-            One `Detections` per image; empty where nobody is found.
+            `Detections` of one image, or a list of them, one for each; empty where nobody is found.
 
         Raises:
             ValueError: an image that cannot be used, named by its position.
         """
+        if isinstance(images, np.ndarray) and images.ndim <= 3:
+            return self._detect([images], [names] if isinstance(names, str) else names)[0]
+        return self._detect(list(images), names)
+
+    @abstractmethod
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
+        """One `Detections` for each image; see `__call__`."""
 
 
 class WholeImage(Detector):
     """One person per image, who fills it: for photos that are cropped already."""
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         return [Detections(np.array([[0, 0, image.shape[1], image.shape[0]]]), np.ones(1)) for image in images]
 
 
@@ -112,10 +120,10 @@ class _Adapter(Detector):
     def __init__(self, function: Callable[[Sequence[np.ndarray]], Sequence[Any]]):
         self.function = function
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         results = list(self.function(images))
         if len(results) != len(images):
-            raise ValueError(
+            raise InputError(
                 f"the detector gave {len(results)} results for {len(images)} images: it must give one for each"
             )
         return [to_detections(result, f"detector, image {i}") for i, result in enumerate(results)]
@@ -125,22 +133,54 @@ def as_detector(detector: Detector | Callable[[Sequence[np.ndarray]], Sequence[A
     """Make any function a detector.
 
     Args:
-        detector: takes a sequence of RGB uint8 images and gives for each `Detections`, a pair (boxes, scores), or an
-            (N, 4) array of boxes, whose scores are then 1. What it gives is checked. A `Detector` comes back as it is.
+        detector: takes a list of RGB uint8 images and gives for each what `to_detections` takes, such as an (N, 4) array of
+            boxes. What it gives is checked; what it raises is raised. A `Detector` comes back as it is.
     """
     if not callable(detector):
-        raise ValueError(f"a detector must be callable with a list of images, got {type(detector).__name__}")
+        raise InputError(f"a detector must be callable with a list of images, got {type(detector).__name__}")
     return detector if isinstance(detector, Detector) else _Adapter(detector)
 
 
 def to_detections(value: Any, where: str) -> Detections:
-    """`Detections`, a tuple (boxes, scores) or (N, 4) boxes as `Detections`; a ValueError begins with `where`."""
+    """Boxes in any usual form.
+
+    Args:
+        value: `Detections`; `supervision.Detections`, of which only those of the class "person" count where classes are
+            named; (N, 4) boxes x1, y1, x2, y2, whose scores are then 1; (N, 5) boxes with a score behind them; or a pair
+            (boxes, scores).
+        where: what errors begin with.
+
+    Raises:
+        InputError: none of these, or boxes or scores that cannot be.
+    """
     if isinstance(value, Detections):
         return value
+    boxes, scores = split_boxes(value, where)
     try:
-        if isinstance(value, tuple) and len(value) == 2:
-            return Detections(*value)
-        boxes = np.asarray(value, dtype=np.float32)
-        return Detections(boxes, np.ones(len(boxes)))
+        return Detections(boxes, np.ones(boxes.shape[:1] if boxes.size else 0) if scores is None else scores)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise InputError(f"{where}: {error}") from error
+
+
+def split_boxes(value: Any, where: str) -> tuple[np.ndarray, Any]:
+    """Boxes as float32 and their scores, or None where there are none, from what `to_detections` takes; not checked yet."""
+    if isinstance(value, Detections):
+        return value.boxes, value.scores
+    try:
+        if hasattr(value, "xyxy") and hasattr(value, "confidence"):
+            return _from_supervision(value)
+        if isinstance(value, tuple) and len(value) == 2 and not all(np.shape(part) == (4,) for part in value):
+            return np.asarray(value[0], dtype=np.float32), np.asarray(value[1], dtype=np.float32)  # and not two boxes
+        boxes = np.asarray(value, dtype=np.float32)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: {error}") from error
+    if boxes.ndim == 2 and boxes.shape[1] == 5:
+        return boxes[:, :4], boxes[:, 4]
+    return boxes, None
+
+
+def _from_supervision(found: Any) -> tuple[np.ndarray, Any]:
+    names = (getattr(found, "data", None) or {}).get("class_name")
+    people = slice(None) if names is None else np.asarray(names) == "person"
+    boxes = np.asarray(found.xyxy, dtype=np.float32)[people]
+    return boxes, None if found.confidence is None else np.asarray(found.confidence)[people]

@@ -82,7 +82,7 @@ class GivenBoxes(Detector):
         """Images that have an entry."""
         return len(self._by_number) + len(self._by_name)
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         if names is None or len(names) != len(images):
             raise AnnotationError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
         return [self.find(name) for name in names]

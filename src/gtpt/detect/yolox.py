@@ -10,7 +10,7 @@ import numpy as np
 
 from gtpt.core.errors import WeightsError
 from gtpt.detect.detections import Detections, Detector
-from gtpt.engines.onnx import open_session
+from gtpt.engines.onnx import Session
 from gtpt.io.images import as_rgb
 
 STRIDES = (8, 16, 32)
@@ -52,7 +52,7 @@ class YoloxDetector(Detector):
             if not 0 <= value <= 1:
                 raise WeightsError(f"{name} must be in [0, 1], got {value}")
         self.threshold, self.nms, self.model = threshold, nms, str(model)
-        self._session = open_session(resolve(model, format="onnx", task="detector"), device=device, threads=threads)
+        self._session = Session(resolve(model, format="onnx", task="detector"), device=device, threads=threads)
         self._batch, height, width = self._read_input()
         self.input_size = width, height
         self._cells, self._strides = grid(self.input_size)
@@ -62,7 +62,7 @@ class YoloxDetector(Detector):
         width, height = self.input_size
         return f"YoloxDetector({self.model!r}, {width}x{height}, threshold {self.threshold}, nms {self.nms})"
 
-    def __call__(self, images: Sequence[np.ndarray], names: Sequence[str] | None = None) -> list[Detections]:
+    def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         pictures = [as_rgb(image, f"image {i}") for i, image in enumerate(images)]
         found: list[Detections] = []
         step = self._batch or BATCH
@@ -99,7 +99,7 @@ class YoloxDetector(Detector):
             raise self._foreign("its boxes are no offsets from cells, as if they were decoded already")
 
     def _run(self, blob: np.ndarray) -> np.ndarray:
-        raw: np.ndarray = self._session.run(None, {self._session.get_inputs()[0].name: blob})[0]
+        raw: np.ndarray = self._session.run(None, {self._input: blob})[0]
         cells = len(self._cells)
         if raw.ndim != 3 or raw.shape[:2] != (len(blob), cells) or raw.shape[2] < 6:
             raise self._foreign(f"it gives {raw.shape} instead of ({len(blob)}, {cells}, 5 + classes)")
@@ -110,8 +110,8 @@ class YoloxDetector(Detector):
 
     def _read_input(self) -> tuple[int | None, int, int]:
         """Batch size (None: any), height and width."""
-        inputs = self._session.get_inputs()
-        shape = inputs[0].shape
+        inputs = self._session.live.get_inputs()
+        self._input, shape = inputs[0].name, inputs[0].shape
         image = len(shape) == 4 and shape[1] == 3 and all(isinstance(n, int) and n % STRIDES[-1] == 0 for n in shape[2:])
         if len(inputs) != 1 or inputs[0].type != "tensor(float)" or not image:
             takes = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)

@@ -77,7 +77,11 @@ class Engine(Protocol):
 
 
 class BatchEngine(ABC):
-    """What all engines do around their network."""
+    """What all engines do around their network.
+
+    Engines can be copied and pickled. After a fork onnxruntime opens its file again, PyTorch runs in one thread, and
+    OpenVINO says that it cannot.
+    """
 
     batch: int | None
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from gtpt.core.errors import InputError
 from gtpt.engines.base import BatchEngine, read_metadata, unreadable
+from gtpt.engines.processes import OPENED, available_cores, limited_cores, reopen
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -28,24 +29,70 @@ class OnnxEngine(BatchEngine):
     """
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
-        self.session = open_session(path, device=device, threads=threads)
-        self.info = read_metadata(self.session.get_modelmeta().custom_metadata_map, path)
-        self.batch = fixed_batch(self.session)
+        self._session = Session(path, device=device, threads=threads)
+        session = self._session.live
+        self.info = read_metadata(session.get_modelmeta().custom_metadata_map, path)
+        self.batch = fixed_batch(session)
         self._one_by_one = device == "cpu" and self.batch is None
-        self._path, self._threads = path, threads or available_cores()
+        self._threads = threads or available_cores()
+        self._streams: tuple[int, Session, ThreadPoolExecutor] | None = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if not self._one_by_one or len(crops) < 2:
-            return tuple(self.session.run(["x", "y"], {"crops": crops}))
-        session, pool = self._streams
+            x, y = self._session.run(["x", "y"], {"crops": crops})
+            return x, y
+        session, pool = self._opened_streams()
         logits = list(pool.map(lambda i: session.run(["x", "y"], {"crops": crops[i : i + 1]}), range(len(crops))))
         return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
 
-    @cached_property
-    def _streams(self) -> tuple[Any, ThreadPoolExecutor]:
-        """A session whose calls take one thread each, and the threads that call it."""
-        session = self.session if self._threads == 1 else open_session(self._path, threads=1)
-        return session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
+    def _opened_streams(self) -> tuple[Session, ThreadPoolExecutor]:
+        """A session whose calls take one thread each, and the threads that call it; anew after a fork."""
+        if self._streams is None or self._streams[0] != os.getpid():
+            session = self._session if self._threads == 1 else Session(self._session.path, threads=1)
+            session.live  # noqa: B018  # opened here, once, and not by all threads
+            self._streams = os.getpid(), session, ThreadPoolExecutor(self._threads, thread_name_prefix="gtpt")
+        return self._streams[1:]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {"device": self._session.device, "threads": self._session.threads}
+        return reopen, (type(self), self._session.path, options)
+
+
+class Session:
+    """An onnxruntime session that can be copied, pickled and used after a fork: it opens its file again.
+
+    The threads of a session do not live on in a forked child, where its next run would wait for them for ever.
+
+    Args:
+        path, device, threads: as of `open_session`. A copy in another place needs the file there, under the same path.
+
+    Raises:
+        FileNotFoundError, ValueError: see `open_session`; also in a child or a copy whose file has gone since.
+    """
+
+    def __init__(self, path: str | Path, *, device: str = "cpu", threads: int | None = None):
+        self.path, self.device, self.threads = Path(path).absolute(), device, threads
+        self._open()
+
+    def _open(self) -> None:
+        self._live = open_session(self.path, device=self.device, threads=self.threads)
+        self._process = os.getpid()
+        OPENED.add(self)
+
+    @property
+    def live(self) -> onnxruntime.InferenceSession:
+        """The session of this process."""
+        if self._process != os.getpid():
+            self._open()
+        return self._live
+
+    def run(self, outputs: Sequence[str] | None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """Outputs by name, all if None."""
+        found: list[np.ndarray] = self.live.run(outputs, inputs)
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopen, (type(self), self.path, {"device": self.device, "threads": self.threads})
 
 
 def open_session(
@@ -56,7 +103,8 @@ def open_session(
     Args:
         model: path of an ONNX file, or its content.
         device: "cpu", "cuda" or "coreml". Operators that "cuda" or "coreml" lack run on the CPU.
-        threads: that share one operator on the CPU; None leaves the number to onnxruntime. Operators run one by one.
+        threads: that share one operator on the CPU; None for one per core that this process may use. Operators run one by
+            one.
 
     Raises:
         FileNotFoundError: no such file.
@@ -78,7 +126,7 @@ def open_session(
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.inter_op_num_threads = 1
-    options.intra_op_num_threads = threads or 0  # 0 is onnxruntime's own choice
+    options.intra_op_num_threads = threads or limited_cores() or 0  # 0 is onnxruntime's own choice
     options.log_severity_level = SEVERE
     # Else the threads of one network spin on after its run and take the cores of the next one, such as pose after detector:
     # two networks in turns on two threads then take twice as long.
@@ -92,11 +140,6 @@ def open_session(
     if wanted not in session.get_providers():  # listed, but its libraries did not load
         raise _no_device(device, session.get_providers())
     return session
-
-
-def available_cores() -> int:
-    """How many cores this process may use: fewer than the machine has in a container that was given some of them."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _no_device(device: str, providers: list[str]) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from gtpt.core.errors import InputError
 from gtpt.core.extras import require
 from gtpt.engines.base import BatchEngine, Precision, read_metadata, unreadable
+from gtpt.engines.processes import OPENED, limited_cores, reopen
 
 
 class OpenVinoEngine(BatchEngine):
@@ -36,15 +38,25 @@ class OpenVinoEngine(BatchEngine):
         shape = network.inputs[0].partial_shape
         self.batch = None if shape[0].is_dynamic else shape[0].get_length()
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision]}
-        if threads is not None:
-            options["INFERENCE_NUM_THREADS"] = threads
-        self._model = core.compile_model(network, name, options)
-        self._lock = Lock()  # it has one request, which several callers share
+        if limit := threads or limited_cores():
+            options["INFERENCE_NUM_THREADS"] = limit
+        self._live = core.compile_model(network, name, options)
+        self._lock, self._process = Lock(), os.getpid()  # it has one request, which several callers share
+        OPENED.add(self)
+        self._made_of = path.absolute(), {"device": device, "threads": threads, "precision": precision}
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self._process != os.getpid():
+            raise InputError(
+                "OpenVINO does not run in a forked process: open the estimator in each process after the fork, start the "
+                "processes with multiprocessing's 'spawn', or use engine='onnxruntime'"
+            )
         with self._lock:
-            out = self._model([crops], share_outputs=False)
+            out = self._live([crops], share_outputs=False)
         return out["x"], out["y"]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopen, (type(self), *self._made_of)
 
 
 def _has_info(model: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import numpy as np
 from gtpt.core.errors import InputError
 from gtpt.core.extras import require
 from gtpt.engines.base import BatchEngine, Crops2SimCC, NetworkInfo, enough_memory
+from gtpt.engines.processes import reopen
 
 if TYPE_CHECKING:
     from gtpt.model.network import GTPT
@@ -35,6 +37,8 @@ class TorchEngine(BatchEngine):
             assert net.skeleton is not None
             self.info = NetworkInfo(net.config, net.skeleton, None, {})
         self._net, self._device, self._threads = reparameterize(net).to(device), device, threads
+        self._process = os.getpid()
+        self._made_of = path.absolute(), {"device": device, "threads": threads}
         self.batch = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,10 +56,15 @@ class TorchEngine(BatchEngine):
 
         from gtpt.model.network import normalize
 
-        if self._threads is not None:
+        if self._process != os.getpid():  # the threads did not come along: more than one would wait for them for ever
+            torch.set_num_threads(1)
+        elif self._threads is not None:
             torch.set_num_threads(self._threads)  # of the whole process: another engine may have changed it
         with torch.inference_mode():
             return self._net(normalize(torch.from_numpy(crops).to(self._device)), return_kept=return_kept)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopen, (type(self), *self._made_of)
 
 
 def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) -> Crops2SimCC:

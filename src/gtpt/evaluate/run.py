@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gtpt.core import simcc
-from gtpt.core.errors import InputError
+from gtpt.core.errors import InputError, OutputError
 from gtpt.core.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
+from gtpt.core.numbers import to_json_text
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.annotations import Annotations, read_annotations
 from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
@@ -25,6 +26,9 @@ from gtpt.evaluate.report import Protocol, Report
 if TYPE_CHECKING:
     from gtpt.model.config import GTPTConfig
     from gtpt.model.network import GTPT
+
+
+CPU_BATCH, GPU_BATCH = 16, 64  # on a CPU larger ones wait for the memory allocator, half of the time
 
 
 class Estimates(NamedTuple):
@@ -78,36 +82,50 @@ def test(
     branch: str = "ema",
     flip: bool = True,
     entire: bool = False,
-    batch_size: int = 64,
+    batch_size: int | None = None,
     device: str = "cpu",
     engine: str | None = None,
     precision: str = "float32",
+    threads: int | None = None,
+    out: str | Path | None = None,
+    expected: tuple[str, str, tuple[int, int]] | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Report:
     """Measure a checkpoint by the official protocol; the same as `gtpt test`.
 
     Args:
-        checkpoint: registered name, *.safetensors, an authors' *.pth, or an exported *.onnx.
+        checkpoint: registered name, *.safetensors, an authors' *.pth, or an exported *.onnx. Of a name, the CPU runs the
+            exported file, which is the faster one, unless `entire` or engine="torch" asks for the network itself.
         annotations, images, boxes, batch_size, progress: see `evaluate_network`.
         branch: of an authors' file, "ema" or "live".
         flip: average with the mirrored crops.
         entire: without pruning.
         device: "cpu", "cuda" or "cuda:1"; one that is not there is an error.
         engine, precision: of an exported file, see `gtpt.engines.open_engine`.
+        threads: of the CPU; None leaves the number to the engine.
+        out: see `evaluate_network`.
+        expected: name, skeleton and input size (width, height) that the network must have, such as those of an experiment.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: files or settings that cannot work together.
     """
     from gtpt.weights import resolve
 
-    path = resolve(checkpoint, format="safetensors", task="pose")
+    exported = device == "cpu" and not entire and engine != "torch"
+    path = resolve(checkpoint, format="onnx" if exported else "safetensors", task="pose")
     network: GTPT | Engine
     if path.suffix == ".onnx":
-        network = open_engine(path, engine, device=device, precision=precision)
-    elif engine or precision != "float32":
+        network = open_engine(path, engine, device=device, threads=threads, precision=precision)
+    elif engine not in (None, "torch") or precision != "float32":
         raise InputError(f"engine and precision are for exported *.onnx files, not {path.name}")
     else:
-        network = _load(path, branch, device)
+        network = _load(path, branch, device, threads)
+    _, config, skeleton, _ = _subject(network, None)
+    if expected not in (None, found := (config.name, skeleton.name, config.input_size)):
+        raise InputError(
+            f"{checkpoint} is another network than the experiment's: {found} instead of {expected}; give its own "
+            f"experiment (--cfg), or the data alone (--annotations, --images)"
+        )
     return evaluate_network(
         network,
         annotations,
@@ -115,14 +133,29 @@ def test(
         boxes=boxes,
         flip_test=flip,
         keep_rates="entire" if entire else None,
-        batch_size=batch_size,
+        batch_size=batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH),
+        out=out,
         progress=progress,
     ).report
 
 
-def _load(path: Path, branch: str, device: str) -> GTPT:
+def check_writable(path: Path) -> None:
+    """OutputError now, rather than after the work."""
+    try:
+        with path.open("a"):
+            pass
+    except OSError as error:
+        raise OutputError(error.errno, f"cannot write the results to {path}: {error.strerror}") from error
+
+
+def _load(path: Path, branch: str, device: str, threads: int | None) -> GTPT:
     check_torch_device(device)
+    import torch
+
     from gtpt.model.official import load_any
+
+    if threads is not None:
+        torch.set_num_threads(threads)
 
     if path.suffix == ".ckpt":
         raise InputError(f"{path} is for resuming a training; measure best.safetensors or final.safetensors beside it")
@@ -145,7 +178,8 @@ def evaluate_network(
     boxes: str | Path | None = None,
     flip_test: bool = True,
     keep_rates: Sequence[float] | str | None = None,
-    batch_size: int = 64,
+    batch_size: int | None = None,
+    out: str | Path | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> Evaluation:
     """COCO figures of a network by the official protocol: rescoring, OKS NMS, flip test.
@@ -157,11 +191,15 @@ def evaluate_network(
         boxes: detections in COCO results form; None uses the ground-truth boxes.
         flip_test, progress: see `estimate`.
         keep_rates: of a module, see `GTPT.forward`; "entire" for the unpruned pass.
-        batch_size: crops at once; an engine of a fixed batch size is filled up to its own.
+        batch_size: crops at once; None: 16 on a CPU, 64 on a GPU. An engine of a fixed batch size is filled up to its own.
+        out: a *.json for the COCO results that are measured, as the servers of COCO take them.
 
     Raises:
         ValueError: a module without a skeleton, or keep rates for an exported file.
+        OutputError: `out` cannot be written; said before the work.
     """
+    if out is not None:
+        check_writable(Path(out))
     crops2simcc, config, skeleton, label = _subject(network, keep_rates)
     truth = read_annotations(annotations)
     check_ground_truth(truth, skeleton)  # and the files: before the network runs, not after
@@ -172,11 +210,13 @@ def evaluate_network(
         dataset,
         split=config.simcc_split,
         flip_test=flip_test,
-        batch_size=getattr(network, "batch", None) or batch_size,
+        batch_size=getattr(network, "batch", None) or batch_size or _batch_of(network),
         progress=progress,
     )
     category = truth.person_category()
     results = results_of(dataset.persons, found, skeleton.sigmas, config.input_size, category)
+    if out is not None:
+        Path(out).write_text(to_json_text(results), encoding="utf-8")
     protocol = Protocol(
         network=f"{config.name} {skeleton.name}, {label}",
         boxes=Path(boxes).name if boxes else "ground truth",
@@ -184,6 +224,12 @@ def evaluate_network(
         input_size=config.input_size,
     )
     return Evaluation(evaluate_coco(truth, results, skeleton, protocol=protocol), dataset.persons, found)
+
+
+def _batch_of(network: GTPT | Engine) -> int:
+    if isinstance(network, Engine):
+        return CPU_BATCH
+    return CPU_BATCH if next(network.parameters()).device.type == "cpu" else GPU_BATCH
 
 
 def _subject(

@@ -315,14 +315,15 @@ def to_8_bit(values: np.ndarray, name: str, depth: int | None = None) -> np.ndar
     return (values >> (depth - 8)).astype(np.uint8)
 
 
-def as_rgb(image: np.ndarray, name: str = "an image") -> np.ndarray:
+def as_rgb(image: np.ndarray, name: str = "an image", *, bgr: bool = False) -> np.ndarray:
     """Check and normalise an image that a user gives as an array.
 
     Args:
         image: (H, W, 3) RGB; (H, W) or (H, W, 1) grey; (H, W, 4) RGBA, whose transparency is dropped; uint8, or uint16
             over its full range (one whose brightest value fits into 8, 10, 12 or 14 bits is taken to have so many). The
-            colour order cannot be checked: OpenCV's BGR needs `image[..., ::-1]`.
+            colour order cannot be checked.
         name: what the error message calls it.
+        bgr: the colours come in OpenCV's order, BGR or BGRA.
 
     Returns:
         (H, W, 3) uint8, contiguous; without a copy where it is that already.
@@ -346,6 +347,7 @@ def as_rgb(image: np.ndarray, name: str = "an image") -> np.ndarray:
     if array.shape[0] * array.shape[1] > CEILING:
         raise SourceError(f"{name} must have at most {CEILING:,} pixels, got shape {np.shape(image)}: give a part of it")
     array = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+    array = array[..., ::-1] if bgr else array
     return np.ascontiguousarray(array)
 
 

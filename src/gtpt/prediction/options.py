@@ -70,7 +70,7 @@ class Options:
         0.0
     )
     track: Annotated[bool | None, Help("Give people ids over time. Default: for videos, streams and cameras.")] = None
-    smooth: Annotated[bool, Help("Calm the keypoints over time (needs tracking).")] = False
+    smooth: Annotated[bool, Help("Calm the keypoints over time. Photos: with --track.")] = False
     detect_every: Annotated[
         int,
         Help("Detect on every n-th frame; boxes in between come from the poses. Photos: with --track.", least=1),
@@ -110,7 +110,7 @@ class Options:
 
     def follows(self, kind: Kind) -> bool:
         """Are people of such a source followed from frame to frame?"""
-        return self.smooth or (kind in MOVING if self.track is None else self.track)
+        return kind in MOVING if self.track is None else self.track
 
 
 def described() -> dict[str, tuple[Any, Help]]:

@@ -18,10 +18,11 @@ import cv2
 import numpy as np
 
 from gtpt.core.errors import InputError, OutputError
+from gtpt.core.urls import without_secrets
 from gtpt.estimator import PoseEstimator
 from gtpt.io.formats import ENDINGS, FOLDER_FORMATS, open_writer
 from gtpt.io.formats.file import PARTIAL, short_stem, write_whole
-from gtpt.io.sources import Skipped, Source, without_password
+from gtpt.io.sources import Skipped, Source
 from gtpt.io.video_writer import VideoWriter
 from gtpt.pipeline import Result
 from gtpt.prediction.options import MOVING, Options
@@ -237,7 +238,7 @@ def source_name(source: str | list[str]) -> str:
     """What a source is called in the summary; photos given one by one are one source."""
     if isinstance(source, list):
         return source[0] if len(source) == 1 else "photos"
-    return without_password(source)
+    return without_secrets(source)
 
 
 def file_stem(name: str) -> str:

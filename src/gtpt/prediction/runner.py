@@ -42,11 +42,13 @@ class Runner:
             GtptError, OSError: options, weights or an output folder that cannot work.
         """
         options = self.options
-        if options.detect_every > 1 and not options.follows("image") and any(map(_is_photos, _grouped(sources))):
-            raise InputError(
-                f"detect_every={options.detect_every} carries boxes over to the next frame, but photos and folders need "
-                f"not follow each other: say with track (--track) that they do, or leave out detect_every"
-            )
+        if not options.follows("image") and any(map(_is_photos, _grouped(sources))):
+            for name, used in (("detect_every", options.detect_every > 1), ("smooth", options.smooth)):
+                if used:
+                    raise InputError(
+                        f"{name} goes from one frame to the next, but photos and folders need not follow each other: say "
+                        f"with track (--track) that they do, or leave out {name} (--{name.replace('_', '-')})"
+                    )
         if not any(map(_is_there, sources)):  # said before anything is downloaded
             return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
         folder = OutputFolder(options.out, _files_read(sources, options))
@@ -209,6 +211,12 @@ def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
         GtptError, OSError: options, weights or an output folder that cannot work.
     """
     names = [sources] if isinstance(sources, (str, Path, int)) else sources
+    for name in names if isinstance(names, (list, tuple)) else [names]:
+        if not isinstance(name, (str, Path, int)) or isinstance(name, bool):
+            raise InputError(
+                f"sources are paths, URLs or camera numbers, got {type(name).__name__}: people in arrays are found by "
+                f"gtpt.find, and frames by frames by gtpt.Pipeline"
+            )
     return Runner(Options(*out, **options)).run([str(name) for name in names])
 
 

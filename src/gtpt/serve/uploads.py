@@ -166,7 +166,7 @@ def decode(upload: Upload, limits: Limits) -> Picture:
             if header is None and upload.data:
                 raise SourceError(f"cannot read image {upload.name}: cut off, damaged or not an image")
         image = decode_image(upload.data, upload.name)
-        boxes = None if upload.boxes is None else check_boxes(upload.boxes, image, upload.name)
+        boxes = None if upload.boxes is None else check_boxes(upload.boxes, None, image, upload.name).boxes
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
     return Picture(upload.name, image, boxes)

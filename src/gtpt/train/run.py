@@ -4,7 +4,8 @@
     gtpt train --cfg configs/coco/gtpt_t_256x192.yaml train.devices=1 train.batch_size=256  # the same steps on one
     gtpt train --cfg mine.yaml train.accelerator=cpu train.devices=1 train.batch_size=32
 
-The same command again resumes a run that was stopped or killed, at the step where its last checkpoint was made.
+The same command again resumes a run that was stopped or killed, at the step where its last checkpoint was made. Ctrl-C,
+SIGTERM and SIGHUP save one first.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from gtpt.model.checkpoint import build, replace_atomically, require_finite, sav
 from gtpt.model.official import read_pickle
 from gtpt.model.transfer import start_from
 from gtpt.train.config import Experiment, TrainConfig, load_experiment
+from gtpt.train.interrupt import SaveOnSignal
 from gtpt.train.module import PoseTraining
 
 logger = logging.getLogger(__name__)
@@ -85,11 +87,13 @@ def train(experiment: Experiment, *, progress: bool = True) -> Path:
         rank_zero_only(logger.info)("%s", start_from(net, config.init))
     module = PoseTraining(net, config, dataset, experiment.data.workers)
     keeper = CheckpointKeeper(experiment)
-    trainer = _make_trainer(experiment, keeper, progress)
+    stopper = SaveOnSignal(resume)
+    trainer = _make_trainer(experiment, [keeper, stopper], progress)
     with _alone_in(out) if trainer.is_global_zero else nullcontext():
         if trainer.is_global_zero:
             _prepare_folder(experiment)
-        _fit(trainer, module, resume if resume.is_file() else None)
+        with stopper:
+            _fit(trainer, module, resume if resume.is_file() else None)
         if trainer.is_global_zero:
             save(module.ema, out / FINAL, {"step": trainer.global_step, **keeper.metadata})  # the last epoch was validated
     return out / (BEST if (out / BEST).is_file() else FINAL)
@@ -193,7 +197,7 @@ def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Pers
     return replace(persons, keypoints=keypoints, visible=visible)
 
 
-def _make_trainer(experiment: Experiment, keeper: Callback, progress: bool) -> lightning.Trainer:
+def _make_trainer(experiment: Experiment, keepers: list[Callback], progress: bool) -> lightning.Trainer:
     config, out = experiment.train, experiment.out
     for chatty in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
@@ -212,7 +216,7 @@ def _make_trainer(experiment: Experiment, keeper: Callback, progress: bool) -> l
         enable_progress_bar=progress,
         log_every_n_steps=config.log_every,
         logger=[CSVLogger(out, "logs", version=run), TensorBoardLogger(out, "logs", version=run)],
-        callbacks=[keeper, *([ProgressBar(refresh_rate=10)] if progress else [])],
+        callbacks=[*keepers, *([ProgressBar(refresh_rate=10)] if progress else [])],
         plugins=[AtomicCheckpoints()],
     )
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
 from gtpt.core.calibration import VISIBLE
+from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton
 from gtpt.viz.canvas import (
@@ -24,29 +26,37 @@ from gtpt.viz.canvas import (
     text_width,
     within,
 )
+from gtpt.viz.picture import Picture
 
 SMALL = 0.7  # relative thickness of eyes, nose and ears is below it, that of wrists and ankles above
 
 
 def draw_poses(
-    image: np.ndarray, poses: Poses, *, threshold: float = VISIBLE, ids: bool = True, boxes: bool = False
-) -> np.ndarray:
+    image: np.ndarray | None,
+    poses: Poses,
+    *,
+    threshold: float = VISIBLE,
+    ids: bool = True,
+    boxes: bool = False,
+    background: Literal["image", "black"] = "image",
+) -> Picture:
     """Draw people over a copy of an image.
 
     Args:
-        image: (H, W, 3) uint8, RGB; it stays as it is.
+        image: (H, W, 3) uint8, RGB; it stays as it is. Not needed on a black background.
         poses: in pixels of that image.
         threshold: calibrated score in [0, 1] below which a keypoint, and the limbs that end in it, is not drawn.
         ids: label people with their track id, where they have one.
         boxes: draw the boxes too.
+        background: "image", or "black" for the people alone, as ControlNet and other generators of pictures want them.
 
     Returns:
-        (H, W, 3) uint8, RGB.
+        (H, W, 3) uint8, RGB: an array that can also be saved and shown.
 
     Raises:
-        ValueError: the image is no (H, W, 3) uint8.
+        ValueError: the image is no (H, W, 3) uint8, or there is no such background.
     """
-    canvas = as_canvas(image).copy()
+    canvas = _canvas(image, poses, background)
     plan = plan_of(poses.skeleton)
     visible = (poses.keypoint_scores >= threshold) & within(poses.keypoints, canvas, margin=16 * max(canvas.shape))
     labelled = ids & (poses.ids >= 0) & (visible & within(poses.keypoints, canvas)).any(axis=1)
@@ -61,7 +71,18 @@ def draw_poses(
             x, y = _top(poses.keypoints[i, visible[i]])
             y = min(y, poses.boxes[i, 1]) if boxes else y - 0.06 * sizes[i]  # above the box, or the hair
             _draw_label(canvas, str(poses.ids[i]), (x, y), sizes[i])
-    return canvas
+    return Picture.of(canvas)
+
+
+def _canvas(image: np.ndarray | None, poses: Poses, background: str) -> np.ndarray:
+    if background == "black":
+        width, height = poses.image_size
+        return np.zeros((height, width, 3), np.uint8)
+    if background != "image":
+        raise InputError(f"no background {background!r}: choose 'image' or 'black'")
+    if image is None:
+        raise InputError("there is no image to draw on: give one, or background='black'")
+    return as_canvas(image).copy()
 
 
 @dataclass(frozen=True)

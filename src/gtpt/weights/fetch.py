@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -11,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gtpt.core.errors import WeightsError
+from gtpt.core.urls import without_secrets
 from gtpt.weights.registry import WeightsFile
 
 logger = logging.getLogger(__name__)
@@ -49,7 +51,7 @@ def fetch(sources: Sequence[str], target: Path, file: WeightsFile, *, name: str,
     with _writing(target):
         for url in urls:
             if problem := _download(url, place, file, name):
-                failures.append(f"{url}: {problem}")
+                failures.append(f"{without_secrets(url)}: {problem}")
                 logger.info("%s", failures[-1])
                 continue
             os.replace(place, target)
@@ -88,7 +90,9 @@ def _address(source: str, file: WeightsFile) -> str:
         hub = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         source = f"{hub}/{owner}/{repository}/resolve/main/{path}"
     if urlsplit(source).scheme not in ("https", "http"):
-        raise WeightsError(f"{source} is no web address: GTPT_MIRROR and HF_ENDPOINT must begin with https:// (or http://)")
+        raise WeightsError(
+            f"{without_secrets(source)} is no web address: GTPT_MIRROR and HF_ENDPOINT must begin with https:// (or http://)"
+        )
     return source
 
 
@@ -97,7 +101,7 @@ def _download(url: str, place: Path, file: WeightsFile, name: str) -> str | None
     import pooch
     import requests
 
-    logger.info("downloading %s (%.1f MB) from %s", name, file.bytes / 1e6, url)
+    logger.info("downloading %s (%.1f MB) from %s", name, file.bytes / 1e6, without_secrets(url))
     pooch.get_logger().setLevel(logging.WARNING)  # it would say so again, on stderr
     with _Bar(name, file.bytes) as bar:
         headers = {"User-Agent": "gtpt", "Accept-Encoding": "identity"}  # the bytes as they are
@@ -105,7 +109,8 @@ def _download(url: str, place: Path, file: WeightsFile, name: str) -> str | None
         try:
             pooch.retrieve(url, f"sha256:{file.sha256}", place.name, place.parent, downloader=get)
         except requests.RequestException as error:  # before OSError, of which it is one
-            return str(error) or type(error).__name__
+            reason = str(error).replace(url, without_secrets(url)) or type(error).__name__
+            return re.sub(r"(url: \S*?)\?\S*", r"\1", reason)  # the query of a path alone, too
         except ValueError:  # pooch has thrown it away
             return f"not the registered file, its sha256 is not {file.sha256}"
     return None

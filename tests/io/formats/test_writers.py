@@ -1,9 +1,7 @@
 """Every format is read back with the tool that its users have, and equals what was written."""
 
 import csv
-import errno
 import json
-import os
 import sys
 import tracemalloc
 
@@ -311,15 +309,24 @@ def test_a_full_disk_keeps_whole_records(tmp_path, kind):
     assert path.stat().st_size > 10_000
 
 
-def test_a_full_disk_leaves_a_readable_parquet_file(tmp_path, monkeypatch):
-    path = tmp_path / "r.parquet"
-    monkeypatch.setattr(parquet, "ROWS_PER_GROUP", 50)
-    full = parquet.shutil._ntuple_diskusage(10, 10, 0)
-    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)), open_writer(path) as writer:
-        write(writer, [make_poses(3)])
-        monkeypatch.setattr(parquet.shutil, "disk_usage", lambda _: full)
-        write(writer, [make_poses(3)], start=1)
-    assert pd.read_parquet(path)["frame"].unique().tolist() == [0]
+@pytest.mark.parametrize("kind", ["npz", "parquet"])
+def test_a_full_disk_costs_only_what_is_refused(tmp_path, kind, monkeypatch):
+    """These wait in memory, and have their place on the disk all the same."""
+    import resource
+
+    monkeypatch.setattr(parquet, "RESERVE", 100_000)
+    path, taken = tmp_path / FILES[kind], 0
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=rf"cannot write the results to .*{path.name}"), open_writer(path) as writer:
+            for taken in range(3000):
+                write(writer, [make_poses(2, seed=taken)], start=taken)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert 20 < taken < 2999
+    assert count_frames(path, kind) == taken
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "coco", "npz"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from io import FileIO
@@ -14,6 +15,7 @@ from gtpt.core.errors import InputError, OutputError
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton
 
+RESERVE_STEP = 1 << 16  # bytes
 PARTIAL = ".partial"  # what a file that still grows has at the end of its name
 MAX_STEM = 200  # bytes; file systems allow 255, and the longest ending, that of OpenPose, needs 35 of them
 
@@ -114,6 +116,38 @@ class FileWriter(AbstractContextManager["FileWriter"]):
             with suppress(OSError), self.file:
                 self.finish()
             self.partial.unlink(missing_ok=True)
+
+
+class Reserve:
+    """Space on the disk of a result, held while results that will need it are still in memory.
+
+    So the disk is full before a result is taken, not when it has to be written. It has no name: a kill leaves no trace.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)
+        self._held = 0
+
+    def hold(self, size: int) -> None:
+        """At least so many bytes; OSError, and as much as before, if the disk has no room for them."""
+        wanted = -(-size // RESERVE_STEP) * RESERVE_STEP
+        self._file.seek(self._held)
+        try:
+            while self._file.tell() < wanted:
+                self._file.write(bytes(RESERVE_STEP))
+        except OSError:
+            self._file.truncate(self._held)
+            raise
+        self._held = max(self._held, wanted)
+
+    def free(self, keep: int = 0) -> None:
+        """Give the space back, but for some bytes, to what is written now."""
+        self._held = min(self._held, keep)
+        self._file.truncate(self._held)
+
+    def close(self) -> None:
+        """Give it all back."""
+        self._file.close()
 
 
 class RecordWriter(FileWriter):

@@ -1,4 +1,5 @@
-"""NPZ: all arrays of `Poses`, people after each other. They stay in memory until the end: long videos want JSON lines."""
+"""NPZ: all arrays of `Poses`, people after each other. They stay in memory until the end, and their place on the
+disk is held for them: long videos want JSON lines."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import numpy as np
 from gtpt.core.numbers import to_json_text
 from gtpt.core.poses import ARRAYS, Poses
 from gtpt.core.skeleton import load_skeleton
-from gtpt.io.formats.file import FileWriter
+from gtpt.io.formats.file import FileWriter, Reserve, naming_errors
 
 
 class NPZWriter(FileWriter):
@@ -18,9 +19,14 @@ class NPZWriter(FileWriter):
         super().__init__(path)
         self._poses: list[Poses] = []
         self._frames: list[tuple[int, float, str]] = []
+        self._reserve, self._size = Reserve(path.parent), 1 << 16  # the skeleton and the names of the arrays
 
     def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
         self.check(poses)
+        size = self._size + 1.01 * sum(getattr(poses, array).nbytes for array in ARRAYS) + 8 * len(name) + 64
+        with naming_errors(self.path):
+            self._reserve.hold(int(size))  # what cannot be compressed grows a little
+        self._size = size
         self._poses.append(poses)
         self._frames.append((frame, time, name))
         self.images += 1
@@ -38,4 +44,5 @@ class NPZWriter(FileWriter):
             "skeleton": np.array(to_json_text(poses[0].skeleton.to_dict())),
             **{name: np.concatenate([getattr(p, name) for p in poses]) for name in ARRAYS},
         }
+        self._reserve.close()
         np.savez_compressed(self.file, **arrays)

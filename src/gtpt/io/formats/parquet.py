@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +9,11 @@ import numpy as np
 from gtpt.core.extras import require
 from gtpt.core.poses import Poses
 from gtpt.io.formats.csv import FRAME_COLUMNS, readable
-from gtpt.io.formats.file import FileWriter, naming_errors
+from gtpt.io.formats.file import FileWriter, Reserve, naming_errors
 from gtpt.io.formats.table import TABLE_COLUMNS, to_table
 
 ROWS_PER_GROUP = 1 << 16  # 3,855 people of 17 keypoints; about 6 MB of memory
-RESERVE = 1 << 20  # bytes of the disk that stay free for the file's index, without which nothing of it can be read
+RESERVE = 1 << 20  # bytes of the disk that are held for the file's index, without which nothing of it can be read
 
 
 class ParquetWriter(FileWriter):
@@ -31,11 +28,17 @@ class ParquetWriter(FileWriter):
         self._to_table = arrow.table
         self._writer = parquet.ParquetWriter(self.file, self._schema)
         self._waiting: list[dict[str, np.ndarray]] = []
+        self._reserve, self._size = Reserve(path.parent), RESERVE  # what waits finds its place on the disk
         self._rows = 0
         self._groups = 0
 
     def write(self, poses: Poses, *, frame: int, time: float, name: str, image_id: int | str | None = None) -> None:
-        self._waiting.append(to_table(poses, frame=frame, time=time, name=readable(name)))
+        table = to_table(poses, frame=frame, time=time, name=readable(name))
+        size = self._size + sum(column.nbytes for column in table.values())
+        with naming_errors(self.path):
+            self._reserve.hold(size)
+        self._size = size
+        self._waiting.append(table)
         self._rows += poses.keypoint_scores.size
         if self._rows >= ROWS_PER_GROUP:
             with naming_errors(self.path):
@@ -46,6 +49,7 @@ class ParquetWriter(FileWriter):
         try:
             self._flush()
         finally:
+            self._reserve.close()
             self._writer.close()
 
     def usable(self) -> bool:
@@ -57,7 +61,7 @@ class ParquetWriter(FileWriter):
             return
         columns = {key: np.concatenate([table[key] for table in waiting]) for key in self._schema.names}
         table = self._to_table(columns, schema=self._schema)
-        if shutil.disk_usage(self.partial).free < table.nbytes + RESERVE:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._reserve.free(keep=RESERVE)
         self._writer.write_table(table)
         self._groups += 1
+        self._size = RESERVE

@@ -8,11 +8,12 @@ from itertools import chain
 from pathlib import Path
 
 from gtpt.core.errors import SourceError
+from gtpt.core.urls import without_secrets
 from gtpt.io.sources.animation import holds_several, is_animation, open_animation, open_animation_file
 from gtpt.io.sources.base import Frame, Kind, PathLike, Selection, Skipped, Source
 from gtpt.io.sources.camera import open_camera
 from gtpt.io.sources.photos import IMAGE_SUFFIXES, open_folder, open_images, open_photo
-from gtpt.io.sources.video import open_video, without_password
+from gtpt.io.sources.video import open_video
 from gtpt.io.sources.web import fetch_photo
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "Source",
     "is_animation",
     "open_source",
-    "without_password",
 ]
 
 
@@ -101,4 +101,4 @@ def _open_url(url: str, selection: Selection) -> Source:
 
 
 def _shown(source: object) -> str:
-    return f"the list of {len(source)} files" if isinstance(source, (list, tuple)) else str(source)
+    return f"the list of {len(source)} files" if isinstance(source, (list, tuple)) else without_secrets(str(source))

@@ -16,18 +16,13 @@ import numpy as np
 from gtpt.core.errors import SourceError
 from gtpt.core.extras import require
 from gtpt.core.geometry import ORIENTATIONS, turn_upright
+from gtpt.core.urls import without_secrets
 from gtpt.io.sources.base import SQUARE, Frame, Kind, Selection, Skipped, Source
 
 STREAM_TIMEOUT = 10.0  # seconds without data after which a stream counts as ended
 FRAMES_SURE = 0.98  # share of the frames that headers other than MP4's promise, below which a file counts as cut off
 LENGTH_SURE = Fraction(1, 2)  # seconds by which a file may be shorter than its header says
 MAX_BAD_READS = 100  # in a row, after which the rest of a video counts as unreadable
-
-
-def without_password(url: str) -> str:
-    """A URL that may be shown and stored: without the user and password that cameras want in it."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}://{rest.split('@', 1)[-1]}" if separator and "@" in rest.split("/", 1)[0] else url
 
 
 def open_video(url: str, selection: Selection, kind: Kind) -> Source:
@@ -40,12 +35,12 @@ def open_video(url: str, selection: Selection, kind: Kind) -> Source:
     except av.error.FFmpegError as error:
         what = "stream" if kind == "stream" else "image or video"
         raise SourceError(
-            f"cannot open {without_password(url)} as {what}, it is damaged, cut off or another kind: {error.strerror}"
-        ) from error
+            f"cannot open {without_secrets(url)} as {what}, it is damaged, cut off or another kind: {error.strerror}"
+        ) from None  # PyAV's error shows the whole URL
     stream = container.streams.best("video")
     if stream is None:
         container.close()
-        raise SourceError(f"no video stream in {without_password(url)}")
+        raise SourceError(f"no video stream in {without_secrets(url)}")
     stream.thread_type = "AUTO"
     fps = float(stream.average_rate or stream.guessed_rate or 0) or None
     skipped = Skipped()

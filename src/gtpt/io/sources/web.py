@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from gtpt.core.errors import SourceError
+from gtpt.core.urls import without_secrets
 from gtpt.io.sources.photos import IMAGE_SUFFIXES
-from gtpt.io.sources.video import STREAM_TIMEOUT, without_password
+from gtpt.io.sources.video import STREAM_TIMEOUT
 
 MAX_BYTES = 1 << 28  # of a photo
 MAX_SECONDS = 60  # for all of it: a server may send a byte now and then for ever
@@ -26,7 +27,10 @@ def fetch_photo(url: str) -> tuple[bytes, str] | None:
     Raises:
         SourceError: no answer, or too much of it.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise SourceError(f"cannot open {without_secrets(url)}: {error}") from None
     path = PurePosixPath(unquote(parts.path))
     if parts.scheme.lower() not in ("http", "https") or path.suffix.lower() not in (*IMAGE_SUFFIXES, ""):
         return None
@@ -40,7 +44,8 @@ def fetch_photo(url: str) -> tuple[bytes, str] | None:
     except (OSError, HTTPException, ValueError) as error:
         if isinstance(error, SourceError):
             raise
-        raise SourceError(f"cannot open {without_password(url)}: {error}") from error
+        reason = error if isinstance(error, OSError) else "it is no valid URL, or its server gives no valid answer"
+        raise SourceError(f"cannot open {without_secrets(url)}: {reason}") from None  # other errors show the whole URL
 
 
 def _request(url: str) -> Request:
@@ -60,5 +65,5 @@ def _read(answer: object, url: str) -> bytes:
         data += chunk
         if len(data) > MAX_BYTES or time.monotonic() > until:
             limit = f"{MAX_BYTES >> 20} MB" if len(data) > MAX_BYTES else f"{MAX_SECONDS} seconds"
-            raise SourceError(f"cannot open {without_password(url)} as a photo: it takes more than {limit}")
+            raise SourceError(f"cannot open {without_secrets(url)} as a photo: it takes more than {limit}")
     return bytes(data)

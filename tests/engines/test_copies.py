@@ -1,0 +1,174 @@
+"""Networks in other processes and places: forked, pickled, copied."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gtpt import Pipeline, PoseEstimator, Poses, Smoother, Tracker, load_skeleton, read_image
+from gtpt.detect import WholeImage, make_detector
+from gtpt.engines import open_engine, processes
+from gtpt.engines.onnx import open_session
+from gtpt.io.sources import Frame
+from gtpt.weights import resolve
+
+PHOTO = Path(__file__).parents[2] / "examples/photos/cameraman.jpg"
+IMAGE = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+BOXES = [[10, 10, 60, 80], [30, 5, 110, 85]]
+COPIES = [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without forks")
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_a_forked_child_estimates_and_ends(engine: str) -> None:
+    """As a server that forks its workers after it has warmed up, and data loaders; by exit, not by `os._exit` alone."""
+    pytest.importorskip({"onnxruntime": "onnxruntime"}.get(engine, engine))
+    code = f"""
+        import os, sys
+        import numpy as np
+        from gtpt import PoseEstimator
+        image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        estimator = PoseEstimator(engine={engine!r}, threads=2)
+        before = estimator(image, {BOXES})
+        child = os.fork()
+        if child == 0:
+            after = estimator(image, {BOXES})
+            one = estimator(image, {BOXES[:1]})
+            same = np.abs(after.keypoints - before.keypoints).max() < 1e-2
+            sys.exit(7 if same and len(one) == 1 else 8)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(estimator(image, {BOXES})))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["7", "2"], done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without forks")
+def test_openvino_says_at_once_that_it_cannot_run_in_a_forked_child() -> None:
+    pytest.importorskip("openvino")
+    code = f"""
+        import os, sys
+        import numpy as np
+        from gtpt import PoseEstimator
+        estimator = PoseEstimator(engine="openvino", threads=2)
+        estimator(np.zeros((90, 120, 3), np.uint8), {BOXES})
+        if (child := os.fork()) == 0:
+            try:
+                estimator(np.zeros((90, 120, 3), np.uint8), {BOXES})
+            except ValueError as error:
+                sys.exit(7 if "spawn" in str(error) else 8)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["7"], done.stderr
+
+
+@pytest.mark.parametrize("again", COPIES)
+def test_copies_of_estimators_estimate(again: Callable) -> None:
+    estimator = PoseEstimator(threads=1, batch_size=5, flip_test=True)
+    twin = again(estimator)
+    assert twin.engine is not estimator.engine and (twin.batch_size, twin.flip_test) == (5, True)
+    np.testing.assert_array_equal(twin(IMAGE, BOXES).keypoints, estimator(IMAGE, BOXES).keypoints)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
+@pytest.mark.parametrize("again", COPIES)
+def test_copies_of_engines_run(engine: str, again: Callable) -> None:
+    pytest.importorskip({"onnxruntime": "onnxruntime"}.get(engine, engine))
+    path = resolve("gtpt-t-coco17", format="safetensors" if engine == "torch" else "onnx")
+    first = open_engine(path, engine, threads=1)
+    width, height = first.info.config.input_size
+    crops = np.zeros((1, height, width, 3), np.uint8)
+    np.testing.assert_allclose(again(first)(crops)[0], first(crops)[0], atol=1e-5)
+
+
+def test_copies_remember_relative_paths_and_say_what_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "mine.onnx"
+    path.write_bytes(resolve("gtpt-t-coco17", format="onnx").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    estimator, engine = PoseEstimator("mine.onnx"), open_engine("mine.onnx")
+    texts = pickle.dumps(estimator), pickle.dumps(engine)
+    monkeypatch.chdir("/")
+    for text in texts:
+        pickle.loads(text)
+    path.unlink()
+    for text in texts:
+        with pytest.raises(FileNotFoundError, match=r"mine\.onnx"):
+            pickle.loads(text)
+
+
+@pytest.mark.parametrize("again", COPIES)
+def test_copies_of_detectors_detect(again: Callable, shared: Path) -> None:
+    detector = make_detector(shared / "data/detector/yolox_nano.onnx", threads=1, threshold=0.1)
+    image = read_image(PHOTO)
+    (found,), (other,) = detector([image]), again(detector)([image])
+    assert len(found)
+    np.testing.assert_array_equal(found.boxes, other.boxes)
+
+
+@pytest.mark.parametrize("again", COPIES)
+def test_copies_of_trackers_and_pipelines_go_on(again: Callable) -> None:
+    estimator = PoseEstimator(threads=1)
+    tracker, smoother = Tracker(estimator.skeleton), Smoother()
+    pipeline = Pipeline(estimator, WholeImage(), tracker=tracker, smoother=smoother)
+    (first,) = pipeline([Frame(IMAGE, 0, 0.0)])
+    (second,) = again(pipeline)([Frame(IMAGE, 1, 0.1)])
+    assert first.poses.ids.tolist() == second.poses.ids.tolist() == [1]  # known from before
+
+
+def test_results_are_pickled_whole() -> None:
+    poses = Poses.empty((4, 3), load_skeleton("coco_wholebody133"))
+    twin = pickle.loads(pickle.dumps(poses))
+    assert twin.skeleton == poses.skeleton and twin.image_size == (4, 3)
+
+
+QUOTAS = [
+    ({}, 8, None),
+    ({"cpu.max": "max 100000\n"}, 8, None),
+    ({"cpu.max": "150000 100000\n"}, 2, 2),
+    ({"cpu.max": "20000 100000\n"}, 1, 1),
+    ({"cpu.max": "1600000 100000\n"}, 8, None),
+    ({"cpu.max": "nonsense"}, 8, None),
+    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8, None),
+    ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1, 1),
+]
+
+
+@pytest.mark.parametrize(("files", "cores", "limit"), QUOTAS)
+def test_cores_of_a_container(
+    files: dict, cores: int, limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(processes, "CGROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert (processes.available_cores(), processes.limited_cores()) == (cores, limit)
+
+
+def test_no_more_threads_than_allowed_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)  # as under taskset
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    path = resolve("gtpt-t-coco17", format="onnx")
+    assert open_session(path).get_session_options().intra_op_num_threads == 1
+    assert open_session(path, threads=3).get_session_options().intra_op_num_threads == 3
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(processes, "CGROUPS", Path("nowhere"))
+    assert open_session(path).get_session_options().intra_op_num_threads == 0  # onnxruntime knows the machine
+
+
+@pytest.mark.parametrize("limited", [1])
+def test_openvino_has_no_more_threads_than_allowed_cores(limited: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr("gtpt.engines.openvino.limited_cores", lambda: limited)
+    engine = open_engine(resolve("gtpt-t-coco17", format="onnx"), "openvino")
+    assert engine._live.get_property("INFERENCE_NUM_THREADS") == limited

@@ -1,0 +1,53 @@
+"""A run that is asked to stop saves the step at hand, goes on from there bit for bit, and gives the signals back."""
+
+import os
+import signal
+
+import pytest
+
+from gtpt.cli import main
+from gtpt.train.module import PoseTraining
+from gtpt.train.run import LAST, train
+
+
+@pytest.fixture
+def stopped_at(monkeypatch):
+    """Sends this process signals during one step of the next run."""
+
+    def arrange(step: int, number: int, times: int = 1) -> None:
+        original, sent = PoseTraining.training_step, []
+
+        def training_step(self, *arguments):
+            if self.global_step == step and not sent:
+                sent.append(number)
+                for _ in range(times):
+                    os.kill(os.getpid(), number)
+            return original(self, *arguments)
+
+        monkeypatch.setattr(PoseTraining, "training_step", training_step)
+
+    return arrange
+
+
+@pytest.mark.parametrize(("step", "number"), [(1, signal.SIGINT), (3, signal.SIGTERM)])
+def test_a_stopped_run_goes_on_from_that_step(experiment, tmp_path, stopped_at, step: int, number: int) -> None:
+    """Within an epoch of four steps, and at its last step."""
+    expected = train(experiment(f"out={tmp_path / 'whole'}"), progress=False).read_bytes()
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    stopped_at(step, number)
+    again = experiment("train.checkpoint_every=1000")
+    with pytest.raises(KeyboardInterrupt):
+        train(again, progress=False)
+    assert (again.out / LAST).is_file() and {n: signal.getsignal(n) for n in before} == before
+    assert train(again, progress=False).read_bytes() == expected
+
+
+def test_the_command_promises_only_what_is_there(experiment, experiment_file, stopped_at, capsys) -> None:
+    stopped_at(1, signal.SIGINT, times=2)  # in a hurry
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--cfg", str(experiment_file), "--quiet", "train.checkpoint_every=1000"])
+    assert ended.value.code == 130 and "there is no checkpoint yet" in capsys.readouterr().err
+    stopped_at(2, signal.SIGINT)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--cfg", str(experiment_file), "--quiet", "train.checkpoint_every=1000"])
+    assert ended.value.code == 130 and f"goes on from {experiment().out / LAST}" in capsys.readouterr().err
