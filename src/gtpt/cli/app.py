@@ -15,7 +15,7 @@ import typer
 import gtpt
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
-from gtpt.cli.data import check, from_yolo
+from gtpt.cli.data import check, from_yolo, preview, synthesize
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.predict import predict
@@ -45,6 +45,8 @@ app.command()(web)
 app.command()(serve)
 data = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")
 data.command()(check)
+data.command()(preview)
+data.command()(synthesize)
 data.command("from-yolo")(from_yolo)
 app.add_typer(data, name="data")
 app.add_typer(weights, name="weights")

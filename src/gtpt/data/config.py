@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gtpt.data.augment import AugmentConfig
+from gtpt.data.synthetic import SyntheticConfig
 
 
 class Strict(BaseModel):
@@ -19,15 +21,24 @@ class Source(Strict):
     """A COCO keypoint file and its images: a folder, a zip, or a path into a zip.
 
     Attributes:
-        annotations, images: where they are.
+        annotations, images: where they are; without `annotations`, annotations.json beside the images.
+        synthetic: people to render into the zip `images` before training, unless it is there; with the network's keypoints.
         teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
         labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
     """
 
     annotations: Path
     images: Path
+    synthetic: SyntheticConfig | None = None
     teacher: Path | None = None
     labels: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _beside_the_images(cls, values: Any) -> Any:
+        if isinstance(values, dict) and isinstance(values.get("images"), (str, Path)) and values.get("annotations") is None:
+            return {**values, "annotations": Path(values["images"]) / "annotations.json"}
+        return values
 
 
 class DataConfig(Strict):

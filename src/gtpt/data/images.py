@@ -104,6 +104,13 @@ class FileStore:
             self._members = {unicodedata.normalize("NFC", name.replace("\\", "/")): name for name in inside}
         return self._members
 
+    def names(self) -> list[str]:
+        """All files, sorted."""
+        if self._zip is None:
+            return sorted(path.relative_to(self.root).as_posix() for path in self.root.rglob("*") if path.is_file())
+        inside = self._open().namelist()
+        return sorted(n[len(self._prefix) :] for n in inside if n.startswith(self._prefix) and not n.endswith("/"))
+
     def _open(self) -> zipfile.ZipFile:
         """One handle per process: a forked one would share its file position."""
         assert self._zip is not None

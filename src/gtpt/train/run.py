@@ -38,6 +38,7 @@ from gtpt.data.coco import Persons, open_stores, read_coco
 from gtpt.data.config import DataConfig, Source
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
+from gtpt.data.synthetic import ensure_synthetic
 from gtpt.data.teacher import TeacherMaps, load_teacher
 from gtpt.evaluate.calibration import fit_isotonic, judge
 from gtpt.evaluate.coco import evaluate_coco
@@ -153,6 +154,9 @@ def training_set(experiment: Experiment) -> CropDataset:
     data, skeleton = experiment.data, load_skeleton(experiment.model.skeleton)
     if not data.train:
         raise InputError("the experiment names no training data: set data.train to a list of {annotations, images}")
+    for source in data.train:
+        if source.synthetic is not None:
+            ensure_synthetic(source.images, source.synthetic, skeleton)
     parts = [read_coco(s.annotations, skeleton, labelled=s.labels) for s in data.train]
     stores = open_stores([s.images for s in data.train])
     for source, persons, store in zip(data.train, parts, stores, strict=True):
