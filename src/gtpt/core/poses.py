@@ -155,9 +155,27 @@ class Poses:
         Returns:
             `gtpt.viz.Picture`, an array (H, W, 3) uint8, RGB.
         """
-        from gtpt.viz.poses import draw_poses  # the one look upwards: drawing is where people look for it
+        from gtpt.viz.poses import draw_poses  # a look upwards, as below: this is where people look for it
 
         return draw_poses(image, self, **({"background": "black"} if image is None else {}) | options)
+
+    def to_coco(self, image_id: int | str, category_id: int = 1) -> list[dict[str, Any]]:
+        """Entries of a COCO results file, see `gtpt.to_coco`."""
+        from gtpt.io.formats import to_coco
+
+        return to_coco(self, image_id, category_id)
+
+    def to_pandas(self) -> Any:
+        """A tidy `pandas.DataFrame`, one row per keypoint, see `gtpt.to_pandas`."""
+        from gtpt.io.formats import to_pandas
+
+        return to_pandas(self)
+
+    def to_supervision(self) -> tuple[Any, Any]:
+        """`supervision.KeyPoints` and `supervision.Detections`, see `gtpt.to_supervision`."""
+        from gtpt.io.formats import to_supervision
+
+        return to_supervision(self)
 
     def _repr_html_(self) -> str:
         """A small table for notebooks: id, box, score and the number of keypoints seen of each person."""

@@ -284,3 +284,8 @@ def test_the_examples_in_the_documentation(tmp_path, monkeypatch):
 def test_ids_of_numpy_become_json(image_id):
     (entry,) = json.loads(json.dumps(to_coco(make_poses(1), image_id, np.int32(1))))
     assert (entry["image_id"], entry["category_id"]) == (image_id, 1)
+
+
+def test_poses_know_the_commonest_forms() -> None:
+    poses = make_poses(2)
+    assert poses.to_coco(np.int64(3)) == to_coco(poses, 3) and json.dumps(poses.to_coco(np.int64(3)))

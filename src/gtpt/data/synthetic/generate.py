@@ -30,7 +30,7 @@ CHUNK = 256  # people that an interrupted run loses at most
 PATCHES = 1500
 ATTEMPTS = 100
 JPEG_QUALITY = (62, 95)
-Progress = Callable[[Iterable], Iterable]
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 class SyntheticConfig(BaseModel):

@@ -8,7 +8,8 @@ from importlib.resources import files
 import numpy as np
 
 # (N, 37) int8 angles of SIZES in STEPS per radian: fits of the body to keypoints of people in COCO train2017 (COCO
-# Consortium, CC BY 4.0), by the method of tools/fit_poses.py. A row holds rotation vectors in the axes of the reference
+# Consortium, CC BY 4.0), found by gradient descent from four directions of view, with joint limits and an upright trunk as
+# priors; fits that stayed far from their keypoints were left out. A row holds rotation vectors in the axes of the reference
 # pose, and for elbows and knees one angle about their hinge.
 POSES = files("gtpt.data.synthetic") / "poses.npz"
 STEPS = 40
