@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.integration
 def test_custom_keypoints(tmp_path: Path) -> None:
-    """One pass over its pictures; how well it learns with thirty is told in docs/skeletons.md."""
+    """One pass over its pictures; how well it learns with sixty is told in docs/skeletons.md."""
     pytest.importorskip("lightning")
     command = [sys.executable, str(ROOT / "examples/custom_keypoints.py"), "--out", str(tmp_path), "--epochs", "1"]
     environment = {**os.environ, "GTPT_OFFLINE": "1", "PYTHONPATH": str(ROOT / "src")}

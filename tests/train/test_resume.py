@@ -130,7 +130,7 @@ def test_logs_of_earlier_parts_stay(experiment):
     train(experiment("train.epochs=1", "train.log_every=1"), progress=False)
     train(experiment("train.log_every=1"), progress=False)
     logs = experiment().out / "logs"
-    assert [p.name for p in sorted(logs.iterdir())] == ["run0", "run1"]
+    assert [p.name for p in sorted(logs.glob("run*"))] == ["run0", "run1"]
     assert len(list(logs.glob("run*/events.out.tfevents.*"))) == 2  # TensorBoard's
     steps = [row.split(",") for part in ("run0", "run1") for row in (logs / part / "metrics.csv").read_text().split()[1:]]
     assert len(steps) == 8

@@ -123,10 +123,13 @@ class _Adapter(Detector):
     def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         results = list(self.function(images))
         if len(results) != len(images):
-            raise InputError(
+            raise ValueError(
                 f"the detector gave {len(results)} results for {len(images)} images: it must give one for each"
             )
-        return [to_detections(result, f"detector, image {i}") for i, result in enumerate(results)]
+        try:
+            return [to_detections(result, f"detector, image {i}") for i, result in enumerate(results)]
+        except InputError as error:  # a bug of the function, which must not pass for a photo that cannot be used
+            raise ValueError(str(error)) from error
 
 
 def as_detector(detector: Detector | Callable[[Sequence[np.ndarray]], Sequence[Any]]) -> Detector:

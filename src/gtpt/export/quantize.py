@@ -35,7 +35,13 @@ def quantize_int8(graph: onnx.ModelProto, feed: np.ndarray) -> onnx.ModelProto:
     onnx = require("onnx", "export")
     quantization = require("onnxruntime.quantization", "export")
     weights = {tensor.name for tensor in graph.graph.initializer}
-    products = [n.name for n in graph.graph.node if n.op_type in PRODUCTS and n.input[1] in weights]
+    # OpenVINO cannot fuse two scales that meet in a concatenation: tokens that ask for a pruning and then join the others
+    joined = {name for n in graph.graph.node if n.op_type == "Concat" for name in n.input}
+    products = [
+        n.name
+        for n in graph.graph.node
+        if n.op_type in PRODUCTS and n.input[1] in weights and (n.op_type == "Conv" or n.input[0] not in joined)
+    ]
 
     class Crops(quantization.CalibrationDataReader):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -136,7 +137,7 @@ def _fit(trainer: lightning.Trainer, module: PoseTraining, resume: Path | None) 
                 raise
             # a loader process said what is wrong; PyTorch put its traceback around it
             kind = type(error)
-            raise kind(str(error).rpartition(f"\n{kind.__name__}: ")[2].strip()) from error
+            raise kind(re.split(rf"\n[\w.]*\b{kind.__name__}: ", str(error))[-1].strip()) from error
         finally:
             torch.set_flush_denormal(False)  # the process is the caller's
     if trainer.interrupted:
