@@ -196,3 +196,13 @@ def test_a_size_that_fits_neither_way_is_a_finding(tmp_path):
     source = Source(annotations=tmp_path / "annotations.json", images=tmp_path / "images")
     (finding,) = check([source], BODY).findings
     assert finding.kind == "unclear orientation" and "45x30 is stated and 90x60 stored" in finding.detail
+
+
+def test_a_mirrored_crop_shows_the_same_place(folder):
+    """The centre is mirrored like the joints: pixel u of the crop is then W - u, to the pixel."""
+    straight, mirrored = make(folder), make(folder)
+    still = {"half_body": 0, "scale": 0, "rotation_chance": 0}
+    straight.augment, mirrored.augment = AugmentConfig(flip=0, **still), AugmentConfig(flip=1, **still)
+    for index in range(6):
+        a, b = straight[0, index]["joints"], mirrored[0, index]["joints"][BODY.flip_index]
+        np.testing.assert_allclose(b, np.column_stack([48 - a[:, 0], a[:, 1]]), atol=1e-4)
