@@ -52,7 +52,7 @@ def test_one_who_is_known_wins_against_a_newcomer() -> None:
 
 
 def test_a_wild_point_is_trusted_as_little_on_its_way_back() -> None:
-    """Out by 50 pixels with a score that is trusted least, and back: the speed that it feigned is taken back, not reversed."""
+    """Out by 50 pixels with a score that is trusted least, and back: no speed is left of it."""
     smoother = Smoother()
     for frame, (place, score) in enumerate([(0, 0.9), (0, 0.9), (50, 0.01), (0, 0.9)]):
         smoother.update(standing(100 + place, score).with_(ids=np.array([1])), FRAME * frame)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +32,7 @@ class Server:
 
     url: str = ""
     requests: list[str] = field(default_factory=list)  # their paths
+    endless: int = 0  # bytes of an answer that does not end
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
         kind = request.path.split("/")[1]
@@ -41,7 +43,7 @@ class Server:
         content = {"wrong": CONTENT[::-1], "long": CONTENT + b"more"}.get(kind, CONTENT)
         body = content
         request.send_response(200)
-        if kind != "long":  # without a length nothing tells the client where to stop
+        if kind not in ("long", "endless"):  # without a length nothing tells the client where to stop
             request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         if kind == "slow":
@@ -52,6 +54,12 @@ class Server:
             request.wfile.write(body[:1000])
             request.wfile.flush()
             time.sleep(0.6)
+            return
+        if kind == "endless":
+            self.endless = 0
+            with suppress(OSError):  # the client hangs up
+                while self.endless < 100e6:
+                    self.endless += request.wfile.write(body)
             return
         request.wfile.write(body)
 
@@ -218,6 +226,14 @@ def test_a_server_that_hangs_is_left(server: Server, registry, monkeypatch: pyte
     path = registry(f"{server.url}/hang/net.onnx", f"{server.url}/good/net.onnx")
     assert resolve("net", registry=path).read_bytes() == CONTENT
     assert [p.split("/")[1] for p in server.requests] == ["hang", "good"]
+
+
+def test_a_server_that_does_not_stop_is_left(server: Server, registry, cache: Path):
+    path = registry(f"{server.url}/endless/net.onnx")
+    with pytest.raises(ConnectionError, match="sends more than the 512000 bytes"):
+        resolve("net", registry=path)
+    assert server.endless < 50e6, "it was read to the end"
+    assert not [p for p in cache.rglob("*") if p.is_file() and p.stat().st_size > 1000]
 
 
 def test_untrusted_certificate_is_refused(server: Server, registry):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from gtpt.core.errors import WeightsError
@@ -105,15 +106,42 @@ def _download(url: str, place: Path, file: WeightsFile, name: str) -> str | None
     pooch.get_logger().setLevel(logging.WARNING)  # it would say so again, on stderr
     with _Bar(name, file.bytes) as bar:
         headers = {"User-Agent": "gtpt", "Accept-Encoding": "identity"}  # the bytes as they are
-        get = pooch.HTTPDownloader(progressbar=bar, chunk_size=BLOCK, timeout=TIMEOUT, headers=headers)
+        get = pooch.HTTPDownloader(
+            progressbar=bar, chunk_size=BLOCK, timeout=TIMEOUT, headers=headers, hooks=_no_more_than(file)
+        )
         try:
             pooch.retrieve(url, f"sha256:{file.sha256}", place.name, place.parent, downloader=get)
         except requests.RequestException as error:  # before OSError, of which it is one
             reason = str(error).replace(url, without_secrets(url)) or type(error).__name__
             return re.sub(r"(url: \S*?)\?\S*", r"\1", reason)  # the query of a path alone, too
+        except _TooLongError:
+            return f"it sends more than the {file.bytes} bytes of the registered file"
         except ValueError:  # pooch has thrown it away
             return f"not the registered file, its sha256 is not {file.sha256}"
     return None
+
+
+class _TooLongError(ValueError):
+    """A server that does not stop, which would fill the disk."""
+
+
+def _no_more_than(file: WeightsFile) -> dict[str, Callable[..., None]]:
+    """A hook of requests that breaks off an answer longer than the registered file."""
+
+    def limit(response: Any, *_: Any, **__: Any) -> None:
+        read = response.iter_content
+
+        def limited(*args: Any, **kwargs: Any) -> Iterator[bytes]:
+            left = file.bytes
+            for block in read(*args, **kwargs):
+                left -= len(block)
+                if left < 0:
+                    raise _TooLongError
+                yield block
+
+        response.iter_content = limited
+
+    return {"response": limit}
 
 
 @contextmanager
