@@ -21,11 +21,14 @@ demo: $(CORE)
 	$(BIN)/gtpt predict examples/photos/*.jpg --boxes examples/photos/boxes.csv --out out/demo
 	@echo "Pictures and keypoints are in out/demo"
 
+# Each test process works on one thread, so that they do not fight for cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+
 test: $(STAMP) lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m "not integration"
+	$(PYTEST) -m "not integration"
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,4 +1,4 @@
-"""The README's table of usual pains, row by row: what no other test shows is shown here, the rest is referred to."""
+"""Usual pains of users of other tools: what no other test shows is shown here."""
 
 from __future__ import annotations
 
@@ -22,47 +22,6 @@ from gtpt.weights import list_weights
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = ROOT / "examples/photos"
-PAINS = {  # first words of the row: the tests elsewhere that show the pain gone
-    "installation": ["test_pipeline.py::test_import_is_light"],
-    "weights whose server is gone": [
-        "weights/test_weights.py::test_mirrors_in_order",
-        "weights/test_weights.py::test_offline_never_asks_the_network",
-        "weights/test_weights.py::test_untrusted_certificate_is_refused",
-    ],
-    "one call per person": ["test_estimator.py::test_batches_over_people_and_images_change_nothing"],
-    "scores that mean nothing": ["evaluate/test_fit_calibration.py::test_fit_makes_unseen_scores_reliable"],
-    "invented people": ["test_pipeline.py::test_nobody_in_the_video", "test_pipeline.py::test_low_people_are_dropped"],
-    "ids that change or repeat": [
-        "tracking/test_tracker.py::test_ids_are_unique_in_a_frame_and_never_used_again",
-        "tracking/test_tracker.py::test_ids_hold_in_crowds_of_known_truth",
-        "tracking/test_video_tracking.py::test_people_keep_their_ids",
-    ],
-    "jitter": [
-        "tracking/test_smoother.py::test_jitter_of_a_still_person_falls_by_70_percent",
-        "tracking/test_smoother.py::test_lag_at_walking_speed_is_below_one_frame",
-    ],
-    "custom keypoints": ["core/test_skeleton.py::test_errors_name_the_problem", "viz/test_poses.py::test_any_skeleton"],
-    "exports that silently break": [
-        "export/test_onnx.py::test_verification_measures_and_refuses",
-        "cli/test_commands.py::test_export_and_verify",
-    ],
-    "memory grows": ["io/formats/test_writers.py::test_memory_does_not_grow_with_the_video"],
-    "figures that do not compare": [
-        "cli/test_commands.py::test_train_test_and_check_on_real_crops",
-        "evaluate/test_evaluate_coco.py::test_report_says_protocol_and_figures",
-        "evaluate/test_evaluate_coco.py::test_wholebody_figures_are_those_of_pycocotools_part_by_part",
-    ],
-    "licence fog": [],
-}
-
-
-def test_every_row_has_its_proof() -> None:
-    table = (ROOT / "README.md").read_text(encoding="utf-8").split("| usual pain | here |")[1].split("\n\n")[0]
-    rows = re.findall(r"^\| ([a-z].*?) \|", table, re.MULTILINE)
-    assert len(rows) == 12 and all(row.startswith(pain) for row, pain in zip(rows, PAINS, strict=True)), rows
-    for proof in (proof for proofs in PAINS.values() for proof in proofs):
-        file, name = proof.split("::")
-        assert f"def {name}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"there is no test {proof}"
 
 
 def core_requirements() -> list[str]:
@@ -98,7 +57,7 @@ def test_weights_work_offline_and_all_others_have_a_hash_and_a_mirror(
 ) -> None:
     monkeypatch.setenv("GTPT_OFFLINE", "1")
     monkeypatch.setenv("GTPT_CACHE", str(tmp_path))
-    assert len(PoseEstimator(threads=1)(read_image(PHOTOS / "cameraman.jpg"), None)) == 1
+    assert len(PoseEstimator(threads=1, detector="whole-image")(read_image(PHOTOS / "cameraman.jpg"))) == 1
     assert all(re.fullmatch(r"[0-9a-f]{64}", row["sha256"]) for row in list_weights())
     registry = yaml.safe_load((Path(gtpt.__file__).parent / "weights/registry.yaml").read_text())
     for entry in registry.values():

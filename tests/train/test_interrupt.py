@@ -10,6 +10,16 @@ from gtpt.train.module import PoseTraining
 from gtpt.train.run import LAST, train
 
 
+@pytest.fixture(autouse=True)
+def signals_arrive():
+    """Also where the tests run in the background of a shell or under nohup, which ignore some."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.fixture
 def stopped_at(monkeypatch):
     """Sends this process signals during one step of the next run."""

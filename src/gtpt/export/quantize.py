@@ -35,8 +35,8 @@ def quantize_int8(graph: onnx.ModelProto, feed: np.ndarray) -> onnx.ModelProto:
     onnx = require("onnx", "export")
     quantization = require("onnxruntime.quantization", "export")
     weights = {tensor.name for tensor in graph.graph.initializer}
-    # OpenVINO cannot fuse two scales that meet in a concatenation: tokens that ask for a pruning and then join the others
-    joined = {name for n in graph.graph.node if n.op_type == "Concat" for name in n.input}
+    # OpenVINO cannot fuse the scales of two kinds of tokens that were joined: such a product stays in float32
+    joined = {name for n in graph.graph.node if n.op_type == "Concat" for name in n.output}
     products = [
         n.name
         for n in graph.graph.node

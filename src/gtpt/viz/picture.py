@@ -30,6 +30,8 @@ class Picture(np.ndarray):
     def save(self, path: str | Path) -> Path:
         """Write it as .jpg, .png or what else OpenCV encodes by the name's suffix; a file of that name is replaced.
 
+        Folders that are missing are made.
+
         Raises:
             InputError: a suffix that is no kind of image, or a picture that is larger than this kind can be.
             OutputError: the file cannot be written.
@@ -37,6 +39,7 @@ class Picture(np.ndarray):
         path = Path(path)
         data = self._encoded(path.suffix)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         except OSError as error:
             raise OutputError(error.errno, f"cannot write the picture to {path}: {error.strerror}") from error
