@@ -180,8 +180,9 @@ def test_pictures_are_arrays_that_save_and_show_themselves(
         np.testing.assert_array_equal(read_image(capsys.readouterr().out.split()[-1]), picture)
     with pytest.raises(ValueError, match=r"cannot be written as \.txt"):
         picture.save(tmp_path / "drawn.txt")
-    with pytest.raises(OSError, match="no_folder"):
-        picture.save(tmp_path / "no_folder" / "drawn.png")
+    with pytest.raises(OSError, match=r"cannot write the picture to .*drawn\.png"):
+        picture.save(tmp_path / "drawn.png" / "drawn.png")  # a file in the place of a folder
+    assert picture.save(tmp_path / "new" / "folder" / "drawn.png").is_file()
 
 
 def test_people_alone_on_black() -> None:
