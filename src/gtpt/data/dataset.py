@@ -129,7 +129,7 @@ class Collate:
     """Stack items to a batch of tensors and add the SimCC targets; picklable for loader processes.
 
     Attributes:
-        input_size, split, sigma: of the targets, see `gtpt.core.simcc.simcc_targets`.
+        input_size, split, sigma: of the targets, see `gtpt.core.simcc.encode`.
         teacher: share of a perfectly sure teacher in the targets of labelled keypoints, 0..1; those whose `visible` is
             below 1 have no label and take the teacher's alone.
     """
