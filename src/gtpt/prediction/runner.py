@@ -5,19 +5,23 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
+
+import numpy as np
 
 from gtpt.core.errors import AnnotationError, GtptError, InputError, SourceError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
 from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Source, is_animation, open_source
-from gtpt.pipeline import Pipeline
-from gtpt.prediction.options import Options
+from gtpt.pipeline import Pipeline, Result
+from gtpt.prediction.options import MOVING, Options
 from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
 from gtpt.prediction.progress import show_progress
+from gtpt.viz import draw_poses
+from gtpt.viz.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +35,7 @@ class Runner:
     def __init__(self, options: Options) -> None:
         options.check()
         self.options = options
+        self.window: Window | None = None
 
     def run(self, sources: Sequence[str]) -> Summary:
         """Work through all sources; one that cannot be used is skipped, the others are done.
@@ -51,13 +56,20 @@ class Runner:
                     )
         if not any(map(_is_there, sources)):  # said before anything is downloaded
             return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
-        folder = OutputFolder(options.out, _files_read(sources, options))
+        with ExitStack() as stack:
+            self.window = stack.enter_context(Window()) if options.show else None
+            return self._run(sources)
+
+    def _run(self, sources: Sequence[str]) -> Summary:
+        folder = OutputFolder(self.options.out, _files_read(sources, self.options))
         self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
         summary = Summary()
         if isinstance(self.finder, GivenBoxes):
             summary.skipped.extend(self.finder.skipped)
         try:
             for source in _grouped(sources):
+                if self.window is not None and not self.window.open:
+                    break
                 self._try(source, folder, summary)
         except KeyboardInterrupt:
             summary.interrupted = True
@@ -125,7 +137,7 @@ class Runner:
             tracker=tracker,
             smoother=smoother,
             detect_every=self.options.detect_every,
-            frames_at_once=1 if kind in ("stream", "camera") else 8,
+            frames_at_once=1 if kind in ("stream", "camera") or self.options.show else 8,
             refine=isinstance(self.finder, WholeImage),
             min_score=self.options.min_score,
         )
@@ -141,9 +153,22 @@ class Runner:
             try:
                 with outputs:
                     for result in show_progress(pipeline(self._frames(opened)), opened, options.quiet):
-                        outputs.add(result, self._image_id(result.frame))
+                        picture = self._drawn(result)
+                        outputs.add(result, picture if options.draw else None, self._image_id(result.frame))
+                        title = outputs.summary.name if opened.kind in MOVING else result.frame.name
+                        if not self._show(picture, title, wait=opened.kind not in MOVING):
+                            break
             finally:
                 summary.add_skipped(opened.skipped)
+
+    def _drawn(self, result: Result) -> np.ndarray | None:
+        if not (self.options.draw or self.options.show):
+            return None
+        return draw_poses(result.frame.image, result.poses, threshold=self.options.threshold)
+
+    def _show(self, picture: np.ndarray | None, title: str, *, wait: bool) -> bool:
+        """Whether to go on."""
+        return self.window is None or picture is None or self.window.show(picture, f"{title} - gtpt", wait=wait)
 
     def _frames(self, opened: Source) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
