@@ -104,6 +104,12 @@ class Options:
     ] = None
     format: Annotated[str | None, Help(f"{', '.join(FORMATS)}. Default: coco, for videos jsonl.")] = None
     draw: Annotated[bool, Help("Draw the poses into pictures and videos.")] = True
+    show: Annotated[
+        bool,
+        Help(
+            "Show the people in a window meanwhile; q or Esc ends it. A photo stays until a key is pressed.", matters=False
+        ),
+    ] = False
     explain: Annotated[bool, Help("Also show which patches each keypoint group kept (needs torch).")] = False
     threshold: Annotated[float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1)] = VISIBLE
     min_score: Annotated[float, Help("Drop people with a lower score: detector times mean keypoint.", least=0, most=1)] = (

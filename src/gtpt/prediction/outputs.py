@@ -22,12 +22,12 @@ from gtpt.core.urls import without_secrets
 from gtpt.estimator import PoseEstimator
 from gtpt.io.formats import ENDINGS, FOLDER_FORMATS, Writer, open_writer
 from gtpt.io.formats.file import PARTIAL, short_stem, write_whole
-from gtpt.io.sources import Skipped, Source
+from gtpt.io.sources import Frame, Skipped, Source
 from gtpt.io.video_writer import VideoWriter
 from gtpt.pipeline import Result
 from gtpt.prediction.options import MOVING, Options, Share
 from gtpt.prediction.shards import ShardWriter
-from gtpt.viz import draw_poses, explain
+from gtpt.viz import explain
 
 logger = logging.getLogger(__name__)
 
@@ -176,11 +176,12 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             record.drawn(film_name(self._stem), self._video_path)
         record.end(failed)
 
-    def add(self, result: Result, image_id: int | str | None = None) -> None:
+    def add(self, result: Result, picture: np.ndarray | None, image_id: int | str | None = None) -> None:
         """The people of one frame, and its pictures.
 
         Args:
             result: frame and poses.
+            picture: the drawn frame, RGB uint8 (H, W, 3), or None to keep none.
             image_id: what the file of given boxes calls the image.
         """
         frame, poses = result.frame, result.poses
@@ -189,24 +190,23 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         self._writer.write(poses, frame=frame.index, time=frame.time, name=name, image_id=image_id)
         self.summary.frames += 1
         self.summary.people += len(poses)
-        if self.options.draw:
-            self._draw(result)
+        if picture is not None:
+            self._keep(picture, frame)
         if self.options.explain:
             for number, sheet in enumerate(explain(self.estimator, frame.image, poses)):
                 self._save(sheet, f"{file_stem(frame.name)}_{frame.index}_explain_{number}.png")
 
-    def _draw(self, result: Result) -> None:
-        picture = draw_poses(result.frame.image, result.poses, threshold=self.options.threshold)
+    def _keep(self, picture: np.ndarray, frame: Frame) -> None:
         if self._video_path is None:
-            self._save(picture, f"{file_stem(result.frame.name)}_pose.jpg")
+            self._save(picture, f"{file_stem(frame.name)}_pose.jpg")
         elif not self._undrawable:
             try:
-                self._draw_video(self._video_path, picture, result.frame.time)
+                self._keep_in_video(self._video_path, picture, frame.time)
             except InputError as error:  # what the encoder cannot bear must not cost the keypoints
                 self._undrawable = True
                 self.opened.skipped.add(self._video_path.name, str(error))
 
-    def _draw_video(self, path: Path, picture: np.ndarray, time: float) -> None:
+    def _keep_in_video(self, path: Path, picture: np.ndarray, time: float) -> None:
         if self._video is None:  # its size is known with the first frame
             opened, size = self.opened, (picture.shape[1], picture.shape[0])
             video = VideoWriter(path, size, opened.fps or 30, opened.audio, pixel_aspect=opened.pixel_aspect)

@@ -6,21 +6,25 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
+import numpy as np
+
 from gtpt.core.errors import AnnotationError, GtptError, InputError, SourceError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
 from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Source, is_animation, open_source
-from gtpt.pipeline import Pipeline
-from gtpt.prediction.options import Options
+from gtpt.pipeline import Pipeline, Result
+from gtpt.prediction.options import MOVING, Options
 from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.shards import RECORD, ShardWriter, folder_of
+from gtpt.viz import draw_poses
+from gtpt.viz.window import Window
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +47,7 @@ class Runner:
     def __init__(self, options: Options) -> None:
         options.check()
         self.options = options
+        self.window: Window | None = None
 
     def run(self, sources: Sequence[str]) -> Summary:
         """Work through all sources; one that cannot be used is skipped, the others are done.
@@ -59,27 +64,30 @@ class Runner:
         self._check_photos(any(map(_is_photos, grouped)))
         if not any(map(_is_there, sources)):  # said before anything is downloaded
             return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
-        out = options.out if share is None else folder_of(options.out, share)
-        folder = OutputFolder(out, files_read([*sources, *options.files()]))
-        self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
-        summary = Summary(share=share)
-        if isinstance(self.finder, GivenBoxes):
-            summary.skipped.extend(self.finder.skipped)
-        if share is None:
-            self._run(grouped, _Call(folder, summary))
-        else:
-            with ShardWriter(folder.path / RECORD) as record:
-                record.begin(options, sources, [source_name(source) for source in grouped])
-                self._run(grouped, _Call(folder, summary, record))
-        return summary
+        with ExitStack() as stack:
+            self.window = stack.enter_context(Window()) if options.show else None
+            out = options.out if share is None else folder_of(options.out, share)
+            folder = OutputFolder(out, files_read([*sources, *options.files()]))
+            self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
+            call = _Call(folder, Summary(share=share))
+            if isinstance(self.finder, GivenBoxes):
+                call.summary.skipped.extend(self.finder.skipped)
+            if share is not None:
+                call.record = ShardWriter(folder.path / RECORD)
+                stack.enter_context(call.record)
+                call.record.begin(options, sources, [source_name(source) for source in grouped])
+            self._run(grouped, call)
+        return call.summary
 
     def _run(self, grouped: Sequence[str | list[str]], call: _Call) -> None:
         share = self.options.share
         try:
             for number, source in enumerate(grouped):
+                if self.window is not None and not self.window.open:
+                    return
                 if share is None or _is_photos(source) or share.has(number):
                     self._try(number, source, call)
-            if call.record is not None:
+            if call.record is not None and (self.window is None or self.window.open):
                 call.record.complete(call.summary.skipped)
         except KeyboardInterrupt:
             call.summary.interrupted = True
@@ -162,7 +170,7 @@ class Runner:
             tracker=tracker,
             smoother=smoother,
             detect_every=self.options.detect_every,
-            frames_at_once=1 if kind in ("stream", "camera") else 8,
+            frames_at_once=1 if kind in ("stream", "camera") or self.options.show else 8,
             refine=isinstance(self.finder, WholeImage),
             min_score=self.options.min_score,
         )
@@ -182,9 +190,22 @@ class Runner:
             try:
                 with outputs:
                     for result in show_progress(pipeline(self._frames(opened)), opened, options.quiet):
-                        outputs.add(result, self._image_id(result.frame))
+                        picture = self._drawn(result)
+                        outputs.add(result, picture if options.draw else None, self._image_id(result.frame))
+                        title = outputs.summary.name if opened.kind in MOVING else result.frame.name
+                        if not self._show(picture, title, wait=opened.kind not in MOVING):
+                            break
             finally:
                 summary.add_skipped(opened.skipped)
+
+    def _drawn(self, result: Result) -> np.ndarray | None:
+        if not (self.options.draw or self.options.show):
+            return None
+        return draw_poses(result.frame.image, result.poses, threshold=self.options.threshold)
+
+    def _show(self, picture: np.ndarray | None, title: str, *, wait: bool) -> bool:
+        """Whether to go on."""
+        return self.window is None or picture is None or self.window.show(picture, f"{title} - gtpt", wait=wait)
 
     def _frames(self, opened: Source) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
