@@ -17,6 +17,7 @@ import pytest
 import typer.main
 
 import gtpt
+from gtpt.batch.run import batch
 from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
 from gtpt.core.urls import without_secrets
@@ -48,6 +49,7 @@ def names(function: Callable) -> set[str]:
     [
         ("predict", names(predict) - {"quiet"}),
         ("merge", names(gtpt.merge)),
+        ("batch", names(batch) - {"progress"}),
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
         ("convert", names(convert)),
