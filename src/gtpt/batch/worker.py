@@ -63,8 +63,8 @@ class Worker:
         if before >= ATTEMPTS:
             names = ", ".join(part.sources[:8]) + (", ..." if len(part.sources) > 8 else "")
             raise InputError(
-                f"{before} workers died, by a lack of memory or a crash of a library, on one of the inputs {names}: leave out "
-                f"what kills them and run the same again; what is done is kept"
+                f"{before} workers died, by a lack of memory or a crash of a library, on one of the inputs {names}: leave "
+                f"out what kills them and run the same again; what is done is kept"
             )
         with self.output.writing(mark) as stream:
             stream.write(bytes(before + 1))
