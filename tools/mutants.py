@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "mutants"
-STATES = {0: "survived", 1: "killed", None: "not run", 5: "no test", 33: "no test", -24: "timed out", 152: "timed out"}
+TIMED_OUT = dict.fromkeys((36, -24, 152), "timed out")  # hangs, or the machine is too busy to tell
+STATES = {0: "survived", 1: "killed", None: "not run", 5: "no test", 33: "no test", **TIMED_OUT}  # by exit code
 
 
 def results() -> Iterator[tuple[str, str, str]]:
