@@ -16,6 +16,7 @@ import gtpt
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
 from gtpt.cli.data import check, from_yolo, preview, synthesize
+from gtpt.cli.detect import detect
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.predict import predict
@@ -35,6 +36,7 @@ app = typer.Typer(
     "was skipped, 130 interrupted (what was done is kept).",
 )
 app.command()(predict)
+app.command()(detect)
 app.command()(train)
 app.command()(test)
 app.command()(convert)

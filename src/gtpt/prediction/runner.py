@@ -5,27 +5,27 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
-from gtpt.core.errors import AnnotationError, GtptError, InputError, SourceError
+from gtpt.core.errors import AnnotationError, GtptError, InputError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Source, is_animation, open_source
+from gtpt.io.sources import Frame, Kind, Source, open_source
 from gtpt.pipeline import Pipeline, Result
 from gtpt.prediction.options import MOVING, Options
 from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
 from gtpt.prediction.progress import show_progress
+from gtpt.prediction.sources import GONE, Sources, are_photos, as_names, frames_of, grouped, is_there, of_the_source
 from gtpt.viz import draw_poses
 from gtpt.viz.window import Window
 
 logger = logging.getLogger(__name__)
 
-Sources = str | Path | int | Sequence[str | Path]
 P = ParamSpec("P")
 
 
@@ -47,15 +47,15 @@ class Runner:
             GtptError, OSError: options, weights or an output folder that cannot work.
         """
         options = self.options
-        if not options.follows("image") and any(map(_is_photos, _grouped(sources))):
+        if not options.follows("image") and any(map(are_photos, grouped(sources))):
             for name, used in (("detect_every", options.detect_every > 1), ("smooth", options.smooth)):
                 if used:
                     raise InputError(
                         f"{name} goes from one frame to the next, but photos and folders need not follow each other: say "
                         f"with track (--track) that they do, or leave out {name} (--{name.replace('_', '-')})"
                     )
-        if not any(map(_is_there, sources)):  # said before anything is downloaded
-            return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
+        if not any(map(is_there, sources)):  # said before anything is downloaded
+            return Summary(skipped=[(name, GONE) for name in sources])
         with ExitStack() as stack:
             self.window = stack.enter_context(Window()) if options.show else None
             return self._run(sources)
@@ -67,7 +67,7 @@ class Runner:
         if isinstance(self.finder, GivenBoxes):
             summary.skipped.extend(self.finder.skipped)
         try:
-            for source in _grouped(sources):
+            for source in grouped(sources):
                 if self.window is not None and not self.window.open:
                     break
                 self._try(source, folder, summary)
@@ -144,7 +144,7 @@ class Runner:
 
     def _work(self, source: str | list[str], folder: OutputFolder, summary: Summary) -> None:
         options = self.options
-        with _of_the_source():
+        with of_the_source():
             opened = open_source(source, stride=options.stride, start=options.start, end=options.end)
         with opened:
             outputs = SourceOutputs(folder, options, opened, source, self.estimator)
@@ -152,7 +152,7 @@ class Runner:
             pipeline = self._pipeline(opened.kind, options.stride / (opened.fps or 30))
             try:
                 with outputs:
-                    for result in show_progress(pipeline(self._frames(opened)), opened, options.quiet):
+                    for result in show_progress(pipeline(self._frames(opened)), opened, options.quiet, _people):
                         picture = self._drawn(result)
                         outputs.add(result, picture if options.draw else None, self._image_id(result.frame))
                         title = outputs.summary.name if opened.kind in MOVING else result.frame.name
@@ -172,11 +172,7 @@ class Runner:
 
     def _frames(self, opened: Source) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
-        while True:
-            with _of_the_source():
-                frame = next(opened, None)
-            if frame is None:
-                return
+        for frame in frames_of(opened):
             if isinstance(self.finder, GivenBoxes):
                 try:
                     self.finder.find(frame.key)
@@ -190,13 +186,8 @@ class Runner:
         return self.finder.image_id(frame.key) if isinstance(self.finder, GivenBoxes) else None
 
 
-@contextmanager
-def _of_the_source() -> Iterator[None]:
-    """An OSError here comes from the source's file or device, not from anybody else's code."""
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(str(error)) from error
+def _people(result: Result) -> int:
+    return len(result.poses)
 
 
 def _with_options_of(
@@ -235,23 +226,7 @@ def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
         TypeError: an unknown option.
         GtptError, OSError: options, weights or an output folder that cannot work.
     """
-    names = [sources] if isinstance(sources, (str, Path, int)) else sources
-    for name in names if isinstance(names, (list, tuple)) else [names]:
-        if not isinstance(name, (str, Path, int)) or isinstance(name, bool):
-            raise InputError(
-                f"sources are paths, URLs or camera numbers, got {type(name).__name__}: people in arrays are found by "
-                f"gtpt.find, and frames by frames by gtpt.Pipeline"
-            )
-    return Runner(Options(*out, **options)).run([str(name) for name in names])
-
-
-def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
-    """All photos given one by one form a single source; the rest comes one at a time."""
-    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and Path(s).is_file() and not is_animation(s)]
-    if photos:
-        yield photos
-    known = set(photos)
-    yield from (s for s in sources if s not in known)
+    return Runner(Options(*out, **options)).run(as_names(sources))
 
 
 def _files_read(sources: Sequence[str], options: Options) -> Iterator[Path]:
@@ -262,12 +237,3 @@ def _files_read(sources: Sequence[str], options: Options) -> Iterator[Path]:
             yield from path.iterdir()
         elif path.is_file():
             yield path
-
-
-def _is_photos(source: str | list[str]) -> bool:
-    return isinstance(source, list) or Path(source).is_dir()
-
-
-def _is_there(source: str) -> bool:
-    """A stream or a camera may be; a file or folder is or is not."""
-    return "://" in source or source.isdecimal() or Path(source).exists()
