@@ -42,10 +42,14 @@ class Known:
         return [np.array([[*BOXES.get(len(image), BOXES[512]), 0.75]]) for image in images]
 
 
+def size_of(photo: Path) -> dict[str, int]:
+    with Image.open(photo) as opened:
+        return {"width": opened.width, "height": opened.height}
+
+
 def truth(path: Path, names: dict[int, str], **size: int) -> Path:
     """A COCO file with a person, whose joints lie somewhere, in each image."""
-    sizes = {name: size or dict(zip(("width", "height"), Image.open(PHOTOS / name).size)) for name in names.values()}
-    images = [{"id": i, "file_name": name, **sizes[name]} for i, name in names.items()]
+    images = [{"id": i, "file_name": name, **(size or size_of(PHOTOS / name))} for i, name in names.items()]
     people = [
         {
             **{"id": i, "image_id": i, "category_id": 1, "bbox": [60, 0, 360, 400], "area": 90000, "iscrowd": 0},
