@@ -17,6 +17,7 @@ import pytest
 import typer.main
 
 import gtpt
+from gtpt.about import about
 from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
 from gtpt.core.urls import without_secrets
@@ -48,6 +49,7 @@ def names(function: Callable) -> set[str]:
     ("verb", "here"),
     [
         ("predict", names(predict) - {"quiet"}),
+        ("info", names(about)),
         ("detect", names(write_detections) - {"quiet"}),
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
