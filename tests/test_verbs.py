@@ -51,6 +51,7 @@ def names(function: Callable) -> set[str]:
         ("predict", names(predict) - {"quiet"}),
         ("info", names(about)),
         ("detect", names(write_detections) - {"quiet"}),
+        ("merge", names(gtpt.merge)),
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
         ("convert", names(convert)),

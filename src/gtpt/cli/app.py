@@ -19,6 +19,7 @@ from gtpt.cli.data import check, from_yolo, preview, synthesize
 from gtpt.cli.detect import detect
 from gtpt.cli.export import export
 from gtpt.cli.info import info
+from gtpt.cli.merge import merge
 from gtpt.cli.predict import predict
 from gtpt.cli.serve import serve
 from gtpt.cli.train import test, train
@@ -36,6 +37,7 @@ app = typer.Typer(
     "was skipped, 130 interrupted (what was done is kept).",
 )
 app.command()(predict)
+app.command()(merge)
 app.command()(detect)
 app.command()(train)
 app.command()(test)

@@ -48,7 +48,7 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @_with_options
 def predict(
-    sources: list[str] = typer.Argument(help="Photos, folders of photos, videos, stream URLs, or a camera number."),
+    sources: list[str] = typer.Argument([], help="Photos, folders of photos, videos, stream URLs, or a camera number."),
     as_json: bool = typer.Option(False, "--json", help="Print a summary as JSON and show no progress."),
     **options: Any,
 ) -> None:
@@ -59,6 +59,8 @@ def predict(
     """
     from gtpt.prediction.runner import predict as run
 
+    if not sources and options["list"] is None:
+        raise typer.BadParameter("give some, or --list FILE", param_hint="SOURCES")
     summary = run(sources, **options, quiet=as_json)
     show_summary(summary, as_json, what="poses", kept="what was done is kept")
     raise typer.Exit(summary.exit_code)

@@ -20,12 +20,13 @@ import numpy as np
 from gtpt.core.errors import InputError, OutputError
 from gtpt.core.urls import without_secrets
 from gtpt.estimator import PoseEstimator
-from gtpt.io.formats import ENDINGS, FOLDER_FORMATS, open_writer
+from gtpt.io.formats import ENDINGS, FOLDER_FORMATS, Writer, open_writer
 from gtpt.io.formats.file import PARTIAL, short_stem, write_whole
 from gtpt.io.sources import Frame, Skipped, Source
 from gtpt.io.video_writer import VideoWriter
 from gtpt.pipeline import Result
-from gtpt.prediction.options import MOVING, Options
+from gtpt.prediction.options import MOVING, Options, Share
+from gtpt.prediction.shards import ShardWriter
 from gtpt.viz import explain
 
 logger = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Summary:
     sources: list[SourceSummary] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     interrupted: bool = False
+    share: Share | None = None
 
     def add_skipped(self, skipped: Skipped) -> None:
         """What could not be used of a source; beyond what is kept of it, how many more there were."""
@@ -57,10 +59,10 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 nothing done, 3 something skipped, 130 interrupted."""
+        """0 all done (a share may hold nothing), 1 nothing done, 3 something skipped, 130 interrupted."""
         if self.interrupted:
             return 130
-        if not any(s.frames for s in self.sources):
+        if not any(s.frames for s in self.sources) and (self.skipped or self.share is None):
             return 1
         return 3 if self.skipped else 0
 
@@ -128,9 +130,19 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
     """All files of one source. Whatever happens inside the block, what was written until then is valid."""
 
     def __init__(
-        self, folder: OutputFolder, options: Options, opened: Source, source: str | list[str], estimator: PoseEstimator
+        self,
+        folder: OutputFolder,
+        options: Options,
+        opened: Source,
+        source: str | list[str],
+        estimator: PoseEstimator,
+        *,
+        number: int = 0,
+        record: ShardWriter | None = None,
     ) -> None:
+        """`number` is that of the source; `record` takes the results of a share instead of a file of the format."""
         self.folder, self.options, self.opened, self.estimator = folder, options, opened, estimator
+        self._number, self._record = number, record
         self.summary = SourceSummary(source_name(source))
         self._stack = ExitStack()
         self._moving = opened.kind in MOVING
@@ -141,9 +153,14 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
 
     def __enter__(self) -> SourceOutputs:
         kind = self.options.format or ("jsonl" if self._moving else "coco")
-        path = self._place(f"{self._stem}{ENDINGS[kind]}", folder=kind in FOLDER_FORMATS)
-        self._writer = self._stack.enter_context(open_writer(path, kind))
-        self._video_path = self._place(f"{self._stem}_pose.mp4") if self._moving else None
+        self._writer: Writer
+        if self._record is None:
+            path = self._place(f"{self._stem}{ENDINGS[kind]}", folder=kind in FOLDER_FORMATS)
+            self._writer = self._stack.enter_context(open_writer(path, kind))
+        else:
+            self._record.open(self._number, kind, self._moving, self.opened.photos)
+            self._writer = self._record
+        self._video_path = self._place(film_name(self._stem)) if self._moving else None
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -151,6 +168,13 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             self._stack.__exit__(*error)
         finally:
             self.summary.files = self.folder.written(self.summary.files)
+            if self._record is not None:
+                self._end_record(self._record, failed=error[0] is not None)
+
+    def _end_record(self, record: ShardWriter, failed: bool) -> None:
+        if self._video_path is not None and str(self._video_path) in self.summary.files:
+            record.drawn(film_name(self._stem), self._video_path)
+        record.end(failed)
 
     def add(self, result: Result, picture: np.ndarray | None, image_id: int | str | None = None) -> None:
         """The people of one frame, and its pictures.
@@ -203,7 +227,10 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             height, width = picture.shape[:2]
             self.opened.skipped.add(name, f"a picture of {width}x{height} is larger than {Path(name).suffix} can be")
             return
-        write_whole(self._place(name), data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        path = self._place(name)
+        write_whole(path, data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        if self._record is not None:
+            self._record.drawn(name, path)
 
     def _place(self, name: str, *, folder: bool = False) -> Path:
         path = self.folder.place(name, folder=folder)
@@ -239,6 +266,11 @@ def source_name(source: str | list[str]) -> str:
     if isinstance(source, list):
         return source[0] if len(source) == 1 else "photos"
     return without_secrets(source)
+
+
+def film_name(stem: str) -> str:
+    """What the drawn film of a source is called."""
+    return f"{stem}_pose.mp4"
 
 
 def file_stem(name: str) -> str:

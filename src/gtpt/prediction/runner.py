@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
@@ -20,6 +22,7 @@ from gtpt.pipeline import Pipeline, Result
 from gtpt.prediction.options import MOVING, Options
 from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
 from gtpt.prediction.progress import show_progress
+from gtpt.prediction.shards import RECORD, ShardWriter, folder_of
 from gtpt.prediction.sources import GONE, Sources, are_photos, as_names, frames_of, grouped, is_there, of_the_source
 from gtpt.viz import draw_poses
 from gtpt.viz.window import Window
@@ -27,6 +30,15 @@ from gtpt.viz.window import Window
 logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
+
+
+@dataclass
+class _Call:
+    """Where the results of a call go."""
+
+    folder: OutputFolder
+    summary: Summary
+    record: ShardWriter | None = None  # of a share
 
 
 class Runner:
@@ -46,41 +58,62 @@ class Runner:
         Raises:
             GtptError, OSError: options, weights or an output folder that cannot work.
         """
+        options, share = self.options, self.options.share
+        sources = [*sources, *_listed(options.list)]
+        groups = list(grouped(sources))
+        self._check_photos(any(map(are_photos, groups)))
+        if not any(map(is_there, sources)):  # said before anything is downloaded
+            return Summary(skipped=[(name, GONE) for name in sources])
+        with ExitStack() as stack:
+            self.window = stack.enter_context(Window()) if options.show else None
+            out = options.out if share is None else folder_of(options.out, share)
+            folder = OutputFolder(out, files_read([*sources, *options.files()]))
+            self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
+            call = _Call(folder, Summary(share=share))
+            if isinstance(self.finder, GivenBoxes):
+                call.summary.skipped.extend(self.finder.skipped)
+            if share is not None:
+                call.record = ShardWriter(folder.path / RECORD)
+                stack.enter_context(call.record)
+                call.record.begin(options, sources, [source_name(source) for source in groups])
+            self._run(groups, call)
+        return call.summary
+
+    def _run(self, groups: Sequence[str | list[str]], call: _Call) -> None:
+        share = self.options.share
+        try:
+            for number, source in enumerate(groups):
+                if self.window is not None and not self.window.open:
+                    return
+                if share is None or are_photos(source) or share.has(number):
+                    self._try(number, source, call)
+            if call.record is not None and (self.window is None or self.window.open):
+                call.record.complete(call.summary.skipped)
+        except KeyboardInterrupt:
+            call.summary.interrupted = True
+
+    def _check_photos(self, photos: bool) -> None:
+        """Photos need not follow each other, and those of a share do not."""
         options = self.options
-        if not options.follows("image") and any(map(are_photos, grouped(sources))):
+        if photos and not options.follows("image"):
             for name, used in (("detect_every", options.detect_every > 1), ("smooth", options.smooth)):
                 if used:
                     raise InputError(
                         f"{name} goes from one frame to the next, but photos and folders need not follow each other: say "
                         f"with track (--track) that they do, or leave out {name} (--{name.replace('_', '-')})"
                     )
-        if not any(map(is_there, sources)):  # said before anything is downloaded
-            return Summary(skipped=[(name, GONE) for name in sources])
-        with ExitStack() as stack:
-            self.window = stack.enter_context(Window()) if options.show else None
-            return self._run(sources)
+        if photos and options.share and options.follows("image"):
+            raise InputError(
+                "track (--track) follows people from one photo to the next, but a shard has only every n-th photo: give "
+                "each call whole folders instead of a shard, or leave out track"
+            )
 
-    def _run(self, sources: Sequence[str]) -> Summary:
-        folder = OutputFolder(self.options.out, _files_read(sources, self.options))
-        self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
-        summary = Summary()
-        if isinstance(self.finder, GivenBoxes):
-            summary.skipped.extend(self.finder.skipped)
+    def _try(self, number: int, source: str | list[str], call: _Call) -> None:
         try:
-            for source in grouped(sources):
-                if self.window is not None and not self.window.open:
-                    break
-                self._try(source, folder, summary)
-        except KeyboardInterrupt:
-            summary.interrupted = True
-        return summary
-
-    def _try(self, source: str | list[str], folder: OutputFolder, summary: Summary) -> None:
-        try:
-            self._work(source, folder, summary)
+            self._work(number, source, call)
         except GtptError as error:  # also a full disk, or a stream that changes its size
             logger.info("skipped %s", source_name(source), exc_info=True)
-            summary.skipped.append((source_name(source), str(error)))
+            call.summary.skipped.append((source_name(source), str(error)))
 
     @cached_property
     def estimator(self) -> PoseEstimator:
@@ -142,12 +175,16 @@ class Runner:
             min_score=self.options.min_score,
         )
 
-    def _work(self, source: str | list[str], folder: OutputFolder, summary: Summary) -> None:
-        options = self.options
+    def _work(self, number: int, source: str | list[str], call: _Call) -> None:
+        options, summary = self.options, call.summary
+        photos = None if options.share is None else options.share.photos(number)
         with of_the_source():
-            opened = open_source(source, stride=options.stride, start=options.start, end=options.end)
+            opened = open_source(source, stride=options.stride, start=options.start, end=options.end, photos=photos)
+        if opened.photos and not opened.frame_count:  # nothing in this share, or nothing that can be read
+            summary.add_skipped(opened.skipped)
+            return
         with opened:
-            outputs = SourceOutputs(folder, options, opened, source, self.estimator)
+            outputs = SourceOutputs(call.folder, options, opened, source, self.estimator, number=number, record=call.record)
             summary.sources.append(outputs.summary)
             pipeline = self._pipeline(opened.kind, options.stride / (opened.fps or 30))
             try:
@@ -229,11 +266,18 @@ def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
     return Runner(Options(*out, **options)).run(as_names(sources))
 
 
-def _files_read(sources: Sequence[str], options: Options) -> Iterator[Path]:
-    """Every file that a call reads, or may read: sources, what lies in their folders, boxes, networks."""
-    settings = (options.boxes, options.weights, options.detector)
-    for path in map(Path, (*sources, *(setting for setting in settings if isinstance(setting, (str, Path))))):
+def files_read(paths: Iterable[str | Path]) -> Iterator[Path]:
+    """Every file that is read, or may be: those given, and what lies in the folders given."""
+    for path in map(Path, paths):
         if path.is_dir():
             yield from path.iterdir()
         elif path.is_file():
             yield path
+
+
+def _listed(path: str | Path | None) -> Sequence[str]:
+    """The sources that a text file names, one in each line; names are bytes to the system, so any are."""
+    if path is None:
+        return []
+    lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    return [os.fsdecode(line) for line in lines if line.strip()]
