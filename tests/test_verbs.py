@@ -18,6 +18,7 @@ import typer.main
 
 import gtpt
 from gtpt.about import about
+from gtpt.batch.run import batch
 from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
 from gtpt.core.urls import without_secrets
@@ -52,6 +53,7 @@ def names(function: Callable) -> set[str]:
         ("info", names(about)),
         ("detect", names(write_detections) - {"quiet"}),
         ("merge", names(gtpt.merge)),
+        ("batch", names(batch) - {"progress"}),
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
         ("convert", names(convert)),

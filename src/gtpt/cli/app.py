@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import typer
 
 import gtpt
+from gtpt.cli.batch import batch
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
 from gtpt.cli.data import check, from_yolo, preview, synthesize
@@ -39,6 +40,7 @@ app = typer.Typer(
 app.command()(predict)
 app.command()(merge)
 app.command()(detect)
+app.command()(batch)
 app.command()(train)
 app.command()(test)
 app.command()(convert)

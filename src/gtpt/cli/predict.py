@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import typer
+from typer.models import ArgumentInfo
 
 from gtpt.prediction.options import Help, Options, described
 
@@ -33,20 +34,25 @@ def _option(name: str, hint: Any, help_: Help, default: Any) -> inspect.Paramete
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind)
 
 
-def _with_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of `Options` in place of its `**options`."""
+def with_options(chosen: Callable[[Help], bool]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a command those options of `Options` that are chosen in place of its `**options`."""
+    return lambda function: _with_options(function, chosen)
+
+
+def _with_options(function: Callable[..., None], chosen: Callable[[Help], bool]) -> Callable[..., None]:
     defaults = {field.name: field.default for field in fields(Options)}
-    shown = {name: (hint, help_) for name, (hint, help_) in described().items() if help_.shell}
+    shown = {name: (hint, help_) for name, (hint, help_) in described().items() if chosen(help_)}
     options = [_option(name, hint, help_, defaults[name]) for name, (hint, help_) in shown.items()]
     signature = inspect.signature(function, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    first, last = own[:1], [p.replace(kind=p.KEYWORD_ONLY) for p in own[1:]]
+    arguments = [p for p in own if isinstance(p.default, ArgumentInfo)]
+    first, last = arguments, [p.replace(kind=p.KEYWORD_ONLY) for p in own if p not in arguments]
     function.__signature__ = signature.replace(parameters=[*first, *options, *last])  # type: ignore[attr-defined]
     function.__annotations__ = {p.name: p.annotation for p in (*first, *options, *last)}
     return function
 
 
-@_with_options
+@with_options(lambda help_: help_.shell)
 def predict(
     sources: list[str] = typer.Argument([], help="Photos, folders of photos, videos, stream URLs, or a camera number."),
     as_json: bool = typer.Option(False, "--json", help="Print a summary as JSON and show no progress."),

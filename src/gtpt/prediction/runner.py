@@ -154,13 +154,18 @@ class Runner:
                 f"detector_device (--detector-device) gives it another, such as cpu"
             ) from error
 
+    def results(self, opened: Source) -> Iterator[Result]:
+        """The people of a source, frame by frame."""
+        return self._pipeline(opened.kind, self.options.stride / (opened.fps or 30))(self._frames(opened))
+
     def _pipeline(self, kind: Kind, seconds_between: float) -> Pipeline:
         tracker, smoother = None, None
+        moves = kind in MOVING or self.options.follows(kind)
         if self.options.follows(kind):
             from gtpt.tracking.tracker import Tracker
 
             tracker = Tracker(self.estimator.skeleton, memory_s=max(1.0, 3 * seconds_between))
-        if self.options.smooth:
+        if self.options.smooth and moves:
             from gtpt.tracking.smoother import Smoother
 
             smoother = Smoother(memory_s=max(0.5, 3 * seconds_between))
@@ -169,7 +174,7 @@ class Runner:
             self.finder,
             tracker=tracker,
             smoother=smoother,
-            detect_every=self.options.detect_every,
+            detect_every=self.options.detect_every if moves else 1,
             frames_at_once=1 if kind in ("stream", "camera") or self.options.show else 8,
             refine=isinstance(self.finder, WholeImage),
             min_score=self.options.min_score,
@@ -186,10 +191,9 @@ class Runner:
         with opened:
             outputs = SourceOutputs(call.folder, options, opened, source, self.estimator, number=number, record=call.record)
             summary.sources.append(outputs.summary)
-            pipeline = self._pipeline(opened.kind, options.stride / (opened.fps or 30))
             try:
                 with outputs:
-                    for result in show_progress(pipeline(self._frames(opened)), opened, options.quiet, _people):
+                    for result in show_progress(self.results(opened), opened, options.quiet, _people):
                         picture = self._drawn(result)
                         outputs.add(result, picture if options.draw else None, self._image_id(result.frame))
                         title = outputs.summary.name if opened.kind in MOVING else result.frame.name
