@@ -68,22 +68,31 @@ def predict(
     if not sources and options["list"] is None:
         raise typer.BadParameter("give some, or --list FILE", param_hint="SOURCES")
     summary = run(sources, **options, quiet=as_json)
-    show(summary, as_json)
+    show_summary(summary, as_json, what="poses", kept="what was done is kept")
     raise typer.Exit(summary.exit_code)
 
 
-def show(summary: Summary, as_json: bool) -> None:
+def show_summary(summary: Summary, as_json: bool, *, what: str, kept: str) -> None:
+    """What a call did, as text or JSON.
+
+    Args:
+        summary: of the call.
+        as_json: instead of text.
+        what: was found.
+        kept: what an interrupted call has left.
+    """
     import json
 
     if as_json:
         typer.echo(json.dumps(summary.to_dict()))
         return
     for source in summary.sources:
-        typer.echo(f"{source.name}: {source.people} poses in {source.frames} frames -> {_listed(source.files)}")
+        files = f" -> {_listed(source.files)}" if source.files else ""
+        typer.echo(f"{source.name}: {source.people} {what} in {source.frames} frames{files}")
     for name, reason in summary.skipped:
         typer.secho(f"skipped {name}: {reason}", fg="yellow", err=True)
     if summary.interrupted:
-        typer.secho("interrupted; what was done is kept", fg="yellow", err=True)
+        typer.secho(f"interrupted; {kept}", fg="yellow", err=True)
 
 
 def _listed(files: list[str]) -> str:

@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,21 +14,21 @@ from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
-from gtpt.core.errors import AnnotationError, GtptError, InputError, SourceError
+from gtpt.core.errors import AnnotationError, GtptError, InputError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Source, is_animation, open_source
+from gtpt.io.sources import Frame, Kind, Source, open_source
 from gtpt.pipeline import Pipeline, Result
 from gtpt.prediction.options import MOVING, Options
 from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.shards import RECORD, ShardWriter, folder_of
+from gtpt.prediction.sources import GONE, Sources, are_photos, as_names, frames_of, grouped, is_there, of_the_source
 from gtpt.viz import draw_poses
 from gtpt.viz.window import Window
 
 logger = logging.getLogger(__name__)
 
-Sources = str | Path | int | Sequence[str | Path]
 P = ParamSpec("P")
 
 
@@ -60,10 +60,10 @@ class Runner:
         """
         options, share = self.options, self.options.share
         sources = [*sources, *_listed(options.list)]
-        grouped = list(_grouped(sources))
-        self._check_photos(any(map(_is_photos, grouped)))
-        if not any(map(_is_there, sources)):  # said before anything is downloaded
-            return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
+        groups = list(grouped(sources))
+        self._check_photos(any(map(are_photos, groups)))
+        if not any(map(is_there, sources)):  # said before anything is downloaded
+            return Summary(skipped=[(name, GONE) for name in sources])
         with ExitStack() as stack:
             self.window = stack.enter_context(Window()) if options.show else None
             out = options.out if share is None else folder_of(options.out, share)
@@ -75,17 +75,17 @@ class Runner:
             if share is not None:
                 call.record = ShardWriter(folder.path / RECORD)
                 stack.enter_context(call.record)
-                call.record.begin(options, sources, [source_name(source) for source in grouped])
-            self._run(grouped, call)
+                call.record.begin(options, sources, [source_name(source) for source in groups])
+            self._run(groups, call)
         return call.summary
 
-    def _run(self, grouped: Sequence[str | list[str]], call: _Call) -> None:
+    def _run(self, groups: Sequence[str | list[str]], call: _Call) -> None:
         share = self.options.share
         try:
-            for number, source in enumerate(grouped):
+            for number, source in enumerate(groups):
                 if self.window is not None and not self.window.open:
                     return
-                if share is None or _is_photos(source) or share.has(number):
+                if share is None or are_photos(source) or share.has(number):
                     self._try(number, source, call)
             if call.record is not None and (self.window is None or self.window.open):
                 call.record.complete(call.summary.skipped)
@@ -183,7 +183,7 @@ class Runner:
     def _work(self, number: int, source: str | list[str], call: _Call) -> None:
         options, summary = self.options, call.summary
         photos = None if options.share is None else options.share.photos(number)
-        with _of_the_source():
+        with of_the_source():
             opened = open_source(source, stride=options.stride, start=options.start, end=options.end, photos=photos)
         if opened.photos and not opened.frame_count:  # nothing in this share, or nothing that can be read
             summary.add_skipped(opened.skipped)
@@ -193,7 +193,7 @@ class Runner:
             summary.sources.append(outputs.summary)
             try:
                 with outputs:
-                    for result in show_progress(self.results(opened), opened, options.quiet):
+                    for result in show_progress(self.results(opened), opened, options.quiet, _people):
                         picture = self._drawn(result)
                         outputs.add(result, picture if options.draw else None, self._image_id(result.frame))
                         title = outputs.summary.name if opened.kind in MOVING else result.frame.name
@@ -213,11 +213,7 @@ class Runner:
 
     def _frames(self, opened: Source) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
-        while True:
-            with _of_the_source():
-                frame = next(opened, None)
-            if frame is None:
-                return
+        for frame in frames_of(opened):
             if isinstance(self.finder, GivenBoxes):
                 try:
                     self.finder.find(frame.key)
@@ -231,13 +227,8 @@ class Runner:
         return self.finder.image_id(frame.key) if isinstance(self.finder, GivenBoxes) else None
 
 
-@contextmanager
-def _of_the_source() -> Iterator[None]:
-    """An OSError here comes from the source's file or device, not from anybody else's code."""
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(str(error)) from error
+def _people(result: Result) -> int:
+    return len(result.poses)
 
 
 def _with_options_of(
@@ -276,23 +267,7 @@ def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
         TypeError: an unknown option.
         GtptError, OSError: options, weights or an output folder that cannot work.
     """
-    names = [sources] if isinstance(sources, (str, Path, int)) else sources
-    for name in names if isinstance(names, (list, tuple)) else [names]:
-        if not isinstance(name, (str, Path, int)) or isinstance(name, bool):
-            raise InputError(
-                f"sources are paths, URLs or camera numbers, got {type(name).__name__}: people in arrays are found by "
-                f"gtpt.find, and frames by frames by gtpt.Pipeline"
-            )
-    return Runner(Options(*out, **options)).run([str(name) for name in names])
-
-
-def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
-    """All photos given one by one form a single source; the rest comes one at a time."""
-    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and Path(s).is_file() and not is_animation(s)]
-    if photos:
-        yield photos
-    known = set(photos)
-    yield from (s for s in sources if s not in known)
+    return Runner(Options(*out, **options)).run(as_names(sources))
 
 
 def files_read(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -310,12 +285,3 @@ def _listed(path: str | Path | None) -> Sequence[str]:
         return []
     lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     return [os.fsdecode(line) for line in lines if line.strip()]
-
-
-def _is_photos(source: str | list[str]) -> bool:
-    return isinstance(source, list) or Path(source).is_dir()
-
-
-def _is_there(source: str) -> bool:
-    """A stream or a camera may be; a file or folder is or is not."""
-    return "://" in source or source.isdecimal() or Path(source).exists()
