@@ -71,11 +71,12 @@ def _show(summary: Summary, as_json: bool) -> None:
         typer.echo(json.dumps(summary.to_dict()))
         return
     for source in summary.sources:
-        typer.echo(f"{source.name}: {source.people} poses in {source.frames} frames -> {_listed(source.files)}")
+        before = f" ({source.resumed} of them known from before)" if source.resumed else ""
+        typer.echo(f"{source.name}: {source.people} poses in {source.frames} frames{before} -> {_listed(source.files)}")
     for name, reason in summary.skipped:
         typer.secho(f"skipped {name}: {reason}", fg="yellow", err=True)
     if summary.interrupted:
-        typer.secho("interrupted; what was done is kept", fg="yellow", err=True)
+        typer.secho("interrupted; what was done is kept, and the same command with --resume goes on", fg="yellow", err=True)
 
 
 def _listed(files: list[str]) -> str:

@@ -6,9 +6,10 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import Any
@@ -17,14 +18,16 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from gtpt.core.errors import InputError, OutputError
+from gtpt.core.errors import InputError, OutputError, SourceError
 from gtpt.core.urls import without_secrets
 from gtpt.estimator import PoseEstimator
 from gtpt.io.formats import ENDINGS, FOLDER_FORMATS, open_writer
 from gtpt.io.formats.file import PARTIAL, short_stem, write_whole
-from gtpt.io.sources import Skipped, Source
+from gtpt.io.images import read_image
+from gtpt.io.sources import Frame, Skipped, Source
 from gtpt.io.video_writer import VideoWriter
 from gtpt.pipeline import Result
+from gtpt.prediction.journal import Done, Journal, stamp
 from gtpt.prediction.options import MOVING, Options
 from gtpt.viz import draw_poses, explain
 
@@ -33,11 +36,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SourceSummary:
-    """What came of one source."""
+    """What came of one source; of its frames, `resumed` were looked at by an earlier call."""
 
     name: str
     frames: int = 0
     people: int = 0
+    resumed: int = 0
     files: list[str] = field(default_factory=list)
 
 
@@ -112,6 +116,19 @@ class OutputFolder:
         self._before[str(path).casefold()] = _state(path)
         return path
 
+    def keep(self, path: Path) -> None:
+        """Take a placed file that an earlier call has written for one of this call."""
+        self._before[str(path).casefold()] = None
+
+    def restore(self, done: Done) -> list[str] | None:
+        """The files that an earlier call left; None if they are not as it left them, or wanted for something else."""
+        paths = {self.path / name: left for name, left in done.files.items()}
+        if any(stamp(path) != left or str(path).casefold() in self._before for path, left in paths.items()):
+            return None
+        for path in paths:
+            self.keep(path)
+        return [str(path) for path in paths]
+
     def written(self, files: Sequence[str]) -> list[str]:
         """Those of the placed files that are there by this call."""
         return [name for name in files if _state(Path(name)) != self._before[name.casefold()]]
@@ -128,9 +145,16 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
     """All files of one source. Whatever happens inside the block, what was written until then is valid."""
 
     def __init__(
-        self, folder: OutputFolder, options: Options, opened: Source, source: str | list[str], estimator: PoseEstimator
+        self,
+        folder: OutputFolder,
+        options: Options,
+        opened: Source,
+        source: str | list[str],
+        estimator: PoseEstimator,
+        journal: Journal | None = None,
     ) -> None:
         self.folder, self.options, self.opened, self.estimator = folder, options, opened, estimator
+        self.journal = journal
         self.summary = SourceSummary(source_name(source))
         self._stack = ExitStack()
         self._moving = opened.kind in MOVING
@@ -168,19 +192,40 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         if self.options.draw:
             self._draw(result)
         if self.options.explain:
-            for number, sheet in enumerate(explain(self.estimator, frame.image, poses)):
-                self._save(sheet, f"{file_stem(frame.name)}_{frame.index}_explain_{number}.png")
+            self._explain(result)
+
+    def done(self) -> Done:
+        """What came of the source, for who asks for it again."""
+        files, skipped = self.summary.files, self.opened.skipped
+        stamps = {os.path.relpath(file, self.folder.path): stamp(Path(file)) for file in files}
+        return Done(self.summary.frames, self.summary.people, stamps, skipped.count, skipped.items)
+
+    def _explain(self, result: Result) -> None:
+        frame = result.frame
+        sheets = cache(lambda: explain(self.estimator, self._image(frame), result.poses))  # runs the network
+        for number in range(len(result.poses)):
+            sheet = partial(lambda sheets, number: sheets()[number], sheets, number)
+            self._save(sheet, f"{file_stem(frame.name)}_{frame.index}_explain_{number}.png", frame)
 
     def _draw(self, result: Result) -> None:
-        picture = draw_poses(result.frame.image, result.poses, threshold=self.options.threshold)
+        frame = result.frame
+
+        def picture() -> np.ndarray:
+            return draw_poses(self._image(frame), result.poses, threshold=self.options.threshold)
+
         if self._video_path is None:
-            self._save(picture, f"{file_stem(result.frame.name)}_pose.jpg")
+            self._save(picture, f"{file_stem(frame.name)}_pose.jpg", frame)
         elif not self._undrawable:
             try:
-                self._draw_video(self._video_path, picture, result.frame.time)
+                self._draw_video(self._video_path, picture(), frame.time)
             except InputError as error:  # what the encoder cannot bear must not cost the keypoints
                 self._undrawable = True
                 self.opened.skipped.add(self._video_path.name, str(error))
+
+    def _image(self, frame: Frame) -> np.ndarray:
+        """The pixels of a frame: a photo that was done needs them only if its picture is gone."""
+        with of_the_source():
+            return frame.image if frame.image.size else read_image(frame.path)
 
     def _draw_video(self, path: Path, picture: np.ndarray, time: float) -> None:
         if self._video is None:  # its size is known with the first frame
@@ -195,7 +240,16 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             picture = fit_into(picture, (width, height))
         self._video.write(picture, time)
 
-    def _save(self, picture: np.ndarray, name: str) -> None:
+    def _save(self, draw: Callable[[], np.ndarray], name: str, frame: Frame) -> None:
+        path = self._place(name)
+        if self.journal and self.journal.has_drawn(frame, path):
+            self.folder.keep(path)
+            return
+        try:
+            picture = draw()
+        except SourceError as error:
+            self.opened.skipped.add(name, str(error))
+            return
         ok, data = False, np.zeros(0, np.uint8)
         with suppress(cv2.error):  # what some versions raise and others return
             ok, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
@@ -203,12 +257,23 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             height, width = picture.shape[:2]
             self.opened.skipped.add(name, f"a picture of {width}x{height} is larger than {Path(name).suffix} can be")
             return
-        write_whole(self._place(name), data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        write_whole(path, data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        if self.journal:
+            self.journal.drew(frame, path)
 
     def _place(self, name: str, *, folder: bool = False) -> Path:
         path = self.folder.place(name, folder=folder)
         self.summary.files.append(str(path))
         return path
+
+
+@contextmanager
+def of_the_source() -> Iterator[None]:
+    """An OSError here comes from the source's file or device, not from anybody else's code."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(str(error)) from error
 
 
 def fit_into(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

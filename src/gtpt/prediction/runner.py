@@ -5,18 +5,19 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
-from gtpt.core.errors import AnnotationError, GtptError, InputError, SourceError
+from gtpt.core.errors import AnnotationError, GtptError, InputError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Source, is_animation, open_source
+from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Skipped, Source, is_animation, open_source
 from gtpt.pipeline import Pipeline
+from gtpt.prediction.journal import Journal, ingredients, journal_path, read_header, require_same
 from gtpt.prediction.options import Options
-from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
+from gtpt.prediction.outputs import OutputFolder, SourceOutputs, SourceSummary, Summary, of_the_source, source_name
 from gtpt.prediction.progress import show_progress
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Runner:
             return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
         folder = OutputFolder(options.out, _files_read(sources, options))
         self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
+        self._require_same(sources)
         summary = Summary()
         if isinstance(self.finder, GivenBoxes):
             summary.skipped.extend(self.finder.skipped)
@@ -109,6 +111,32 @@ class Runner:
                 f"detector_device (--detector-device) gives it another, such as cpu"
             ) from error
 
+    @cached_property
+    def made_of(self) -> dict[str, Any]:
+        """What the results depend on, for the journals."""
+        return ingredients(self.options, self.finder)
+
+    def _require_same(self, sources: Sequence[str]) -> None:
+        """InputError, before any work, if what is to be resumed was made of something else."""
+        for path in [journal_path(self.options.out, source) for source in _grouped(sources) if self.options.resume]:
+            if (header := read_header(path)) is not None:
+                require_same(header["made_of"], self.made_of, path)
+
+    def _journal(self, source: str | list[str]) -> Journal | None:
+        """That of a source which can be read again; None for streams and cameras, and for what is not there."""
+        film = None if _is_photos(source) else Path(str(source))
+        if film is not None and not film.is_file():
+            if self.options.resume and ("://" in str(film) or str(source).isdecimal()):
+                logger.warning("%s cannot be read again: it is begun anew", source_name(source))
+            return None
+        return Journal(
+            journal_path(self.options.out, source),
+            self.made_of,
+            self.estimator.skeleton,
+            film=film,
+            resume=self.options.resume,
+        )
+
     def _pipeline(self, kind: Kind, seconds_between: float) -> Pipeline:
         tracker, smoother = None, None
         if self.options.follows(kind):
@@ -131,24 +159,47 @@ class Runner:
         )
 
     def _work(self, source: str | list[str], folder: OutputFolder, summary: Summary) -> None:
+        with self._journal(source) or nullcontext() as journal:
+            if journal is not None and (done := journal.done) is not None:
+                if (files := folder.restore(done)) is not None:
+                    name, frames = source_name(source), done.frames
+                    summary.sources.append(SourceSummary(name, frames, done.people, frames, files))
+                    summary.add_skipped(Skipped(done.skipped, [(name, reason) for name, reason in done.reasons]))
+                    return
+                logger.warning("%s: its results are not as they were left: it is begun anew", source_name(source))
+                journal.begin_anew()
+            self._predict(source, folder, summary, journal)
+
+    def _predict(self, source: str | list[str], folder: OutputFolder, summary: Summary, journal: Journal | None) -> None:
         options = self.options
-        with _of_the_source():
-            opened = open_source(source, stride=options.stride, start=options.start, end=options.end)
+        with of_the_source():
+            opened = open_source(
+                source,
+                stride=options.stride,
+                start=options.start,
+                end=options.end,
+                known=() if journal is None else journal,
+            )
         with opened:
-            outputs = SourceOutputs(folder, options, opened, source, self.estimator)
+            outputs = SourceOutputs(folder, options, opened, source, self.estimator, journal)
             summary.sources.append(outputs.summary)
             pipeline = self._pipeline(opened.kind, options.stride / (opened.fps or 30))
             try:
                 with outputs:
-                    for result in show_progress(pipeline(self._frames(opened)), opened, options.quiet):
+                    results = pipeline(self._frames(opened, journal), journal)
+                    for result in show_progress(results, opened, options.quiet):
                         outputs.add(result, self._image_id(result.frame))
+                if journal is not None and opened.kind == "video":
+                    journal.finish(outputs.done())
             finally:
+                outputs.summary.resumed = 0 if journal is None else journal.recalled
                 summary.add_skipped(opened.skipped)
 
-    def _frames(self, opened: Source) -> Iterator[Frame]:
+    def _frames(self, opened: Source, journal: Journal | None) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
         while True:
-            with _of_the_source():
+            said = opened.skipped.count
+            with of_the_source():
                 frame = next(opened, None)
             if frame is None:
                 return
@@ -158,20 +209,13 @@ class Runner:
                 except AnnotationError as error:
                     opened.skipped.add(frame.key, str(error))
                     continue
+            if journal is not None and opened.skipped.count > said:
+                journal.needs_reading(frame)
             yield frame
 
     def _image_id(self, frame: Frame) -> int | str | None:
         """What the file of given boxes calls an image, so that results can be compared with it."""
         return self.finder.image_id(frame.key) if isinstance(self.finder, GivenBoxes) else None
-
-
-@contextmanager
-def _of_the_source() -> Iterator[None]:
-    """An OSError here comes from the source's file or device, not from anybody else's code."""
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(str(error)) from error
 
 
 def _with_options_of(
