@@ -21,7 +21,7 @@ import yaml
 
 from gtpt.evaluate import test as measure
 from gtpt.train import load_experiment, train
-from gtpt.train.run import FINAL
+from gtpt.train.checkpoints import FINAL
 
 RECIPE = {
     "model": {"name": "gtpt-t", "input_size": [192, 256]},

@@ -47,6 +47,7 @@ def names(function: Callable) -> set[str]:
     ("verb", "here"),
     [
         ("predict", names(predict) - {"quiet"}),
+        ("merge", names(gtpt.merge)),
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
         ("convert", names(convert)),

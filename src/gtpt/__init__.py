@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gtpt.io.images import read_image
     from gtpt.io.sources import open_source
     from gtpt.pipeline import Pipeline
+    from gtpt.prediction.merge import merge
     from gtpt.prediction.runner import predict
     from gtpt.tracking import Smoother, Tracker
     from gtpt.viz.poses import draw_poses
@@ -34,6 +35,7 @@ _HOME = {  # of what comes on first use
     "draw_poses": "gtpt.viz.poses",
     "find": "gtpt.estimator",
     "load_skeleton": "gtpt.core.skeleton",
+    "merge": "gtpt.prediction.merge",
     "open_source": "gtpt.io.sources",
     "predict": "gtpt.prediction.runner",
     "read_image": "gtpt.io.images",
@@ -60,6 +62,7 @@ __all__ = [
     "find",
     "io",
     "load_skeleton",
+    "merge",
     "model",
     "open_source",
     "predict",

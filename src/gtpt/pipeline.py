@@ -15,7 +15,7 @@ from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detections, Detector, GivenBoxes, as_detector
 from gtpt.estimator import PoseEstimator, distinct, inside
-from gtpt.io.images import as_rgb
+from gtpt.io.arrays import as_rgb
 from gtpt.io.sources import Frame
 
 logger = logging.getLogger(__name__)

@@ -22,6 +22,8 @@ from gtpt.cli import main
 from gtpt.io.formats.parquet import RESERVE as PARQUET_INDEX
 from gtpt.io.video_writer import RESERVE
 
+from ..silence import write_silence
+
 av = pytest.importorskip("av")
 PHOTO = Path(__file__).parents[2] / "examples/photos/cameraman.jpg"
 WHOLE = ("--boxes", "whole-image", "--threads", "1")
@@ -342,12 +344,7 @@ def test_videos_that_are_none(tmp_path: Path, capsys: pytest.CaptureFixture) -> 
     """Zero frames, no picture, damaged, cut off before the index, text: each is named, the photo is done."""
     whole = tmp_path / "whole.mp4"
     write_video(whole, 30)
-    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write_silence(tmp_path / "sound.mp4")
     data = whole.read_bytes()
     write_video(tmp_path / "zero frames.mp4", 0)
     (tmp_path / "empty.mp4").write_bytes(b"")

@@ -85,6 +85,18 @@ def test_people_of_one_image_decode_it_once(folder, monkeypatch, cache, decoded)
     assert len(reads) == decoded and len(crops._images) == (2 if cache else 1)
 
 
+def test_a_pasted_piece_does_not_cost_the_next_person_the_image(folder, monkeypatch):
+    """Two people of one image, each covered with a piece of some other: the image is decoded once."""
+    crops, reads = make(folder), []
+    crops.augment = AugmentConfig(paste=1.0)
+    crops.persons = crops.persons.select(np.array([0, 0, *[1] * 50]))
+    read = FileStore.read_stored
+    monkeypatch.setattr(FileStore, "read_stored", lambda self, name: (reads.append(name), read(self, name))[1])
+    crops[0, 0], crops[0, 1]
+    first, other = crops.persons.files[0], crops.persons.files[2]
+    assert reads.count(first) == 1 and reads.count(other) == 2
+
+
 def test_estimating_decodes_each_image_once(folder, monkeypatch):
     """Also where a file lists its people in another order, as COCO does; estimates keep that order."""
     crops, reads = make(folder), []

@@ -14,9 +14,12 @@ import cv2
 import numpy as np
 import pytest
 
-from gtpt.io.images import as_rgb, decode_image, read_image
+from gtpt.io.arrays import as_rgb
+from gtpt.io.images import decode_image, read_image
 from gtpt.io.sources import Selection, Skipped, open_source
 from gtpt.io.sources.camera import _camera_frames
+
+from ..silence import write_silence
 
 av = pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")
@@ -239,12 +242,7 @@ def test_errors_come_before_any_work(tmp_path):
 
 
 def test_video_without_picture_or_before_its_end(tmp_path):
-    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
-        stream = container.add_stream("aac", rate=16000, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 16000
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+    write_silence(tmp_path / "sound.mp4")
     with pytest.raises(ValueError, match=r"no video stream in .*sound"):
         open_source(tmp_path / "sound.mp4")
     with pytest.raises(ValueError, match=r"no frames in .* between start=10 and end=None"):

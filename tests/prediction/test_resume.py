@@ -334,3 +334,18 @@ def test_no_room_for_the_journal_costs_no_results(
     assert "nothing after this can be resumed: No space left" in caplog.text
     again = run(photos, tmp_path / "out", resume=True)
     assert again.exit_code == 0 and again.sources[0].resumed == 8
+
+
+def test_shards_go_on(photos: Path, film: Path, tmp_path: Path, crops: Crops) -> None:
+    sources, count = [photos, film], {"shard": "1/2"}
+    for number in (1, 2):
+        run(sources, tmp_path / "whole", shard=f"{number}/2")
+    break_off(sources, tmp_path / "out", 1, **count)
+    crops.count = 0
+    summary = run(sources, tmp_path / "out", **count, resume=True)
+    assert crops.count == 2 * 2 and summary.sources[0].resumed == 8  # eight of ten
+    film_share = run(sources, tmp_path / "out", shard="2/2")
+    crops.count = 0
+    again = run(sources, tmp_path / "out", shard="2/2", resume=True)
+    assert crops.count == 0 and [s.resumed for s in again.sources] == [s.frames for s in film_share.sources]
+    assert files(tmp_path / "out") == files(tmp_path / "whole")

@@ -18,8 +18,9 @@ from gtpt.evaluate.run import evaluate_network
 from gtpt.evaluate.run import test as evaluate
 from gtpt.model import build, load, save
 from gtpt.model.checkpoint import read_header
+from gtpt.train.checkpoints import BEST, LAST, CheckpointKeeper
 from gtpt.train.module import PoseTraining
-from gtpt.train.run import BEST, LAST, CheckpointKeeper, _alone_in, train, training_set
+from gtpt.train.run import _alone_in, train, training_set
 
 from . import frozen_norms
 

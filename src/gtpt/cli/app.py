@@ -18,6 +18,7 @@ from gtpt.cli.convert import convert
 from gtpt.cli.data import check, from_yolo, preview, synthesize
 from gtpt.cli.export import export
 from gtpt.cli.info import info
+from gtpt.cli.merge import merge
 from gtpt.cli.predict import predict
 from gtpt.cli.serve import serve
 from gtpt.cli.train import test, train
@@ -35,6 +36,7 @@ app = typer.Typer(
     "was skipped, 130 interrupted (what was done is kept).",
 )
 app.command()(predict)
+app.command()(merge)
 app.command()(train)
 app.command()(test)
 app.command()(convert)

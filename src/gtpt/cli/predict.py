@@ -48,7 +48,7 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 
 @_with_options
 def predict(
-    sources: list[str] = typer.Argument(help="Photos, folders of photos, videos, stream URLs, or a camera number."),
+    sources: list[str] = typer.Argument([], help="Photos, folders of photos, videos, stream URLs, or a camera number."),
     as_json: bool = typer.Option(False, "--json", help="Print a summary as JSON and show no progress."),
     **options: Any,
 ) -> None:
@@ -59,12 +59,14 @@ def predict(
     """
     from gtpt.prediction.runner import predict as run
 
+    if not sources and options["list"] is None:
+        raise typer.BadParameter("give some, or --list FILE", param_hint="SOURCES")
     summary = run(sources, **options, quiet=as_json)
-    _show(summary, as_json)
+    show(summary, as_json)
     raise typer.Exit(summary.exit_code)
 
 
-def _show(summary: Summary, as_json: bool) -> None:
+def show(summary: Summary, as_json: bool) -> None:
     import json
 
     if as_json:

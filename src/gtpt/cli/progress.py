@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
-Wrap = Callable[[Iterable[Any]], Iterable[Any]]
+from gtpt.core.progress import Progress
 
 
 @contextmanager
-def progress_bar(unit: str, *, quiet: bool = False, size: Callable[[Any], int] = lambda _: 1) -> Iterator[Wrap]:
+def progress_bar(unit: str, *, quiet: bool = False, size: Callable[[Any], int] = lambda _: 1) -> Iterator[Progress]:
     """A function that wraps an iterable and shows how far it is, and how fast.
 
     Args:
@@ -18,17 +18,17 @@ def progress_bar(unit: str, *, quiet: bool = False, size: Callable[[Any], int] =
         quiet: show nothing.
         size: how many of them an item is, such as the people of a batch.
     """
+    from rich import progress
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]:.1f}/s"),
-        TimeRemainingColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]:.1f}/s"),
+        progress.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
+    with progress.Progress(*columns, console=Console(stderr=True), disable=quiet) as bar:
 
         def wrap(items: Iterable[Any]) -> Iterable[Any]:
             total = sum(map(size, items)) if isinstance(items, Sized) else None

@@ -37,4 +37,4 @@ class OutputError(OSError, GtptError):
 
 
 class MissingExtraError(ImportError, GtptError):
-    """A library that only an extra installs; the message says which one."""
+    """A library that is not installed; the message says what brings it, mostly an extra."""

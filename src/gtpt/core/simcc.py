@@ -14,6 +14,11 @@ SPLIT = 2.0
 SIGMA = 4.0  # in bins
 
 
+def bin_counts(input_size: tuple[int, int], split: float = SPLIT) -> tuple[int, int]:
+    """How many bins the vectors of x and of y have, for a crop of (width, height) pixels."""
+    return round(input_size[0] * split), round(input_size[1] * split)
+
+
 def encode(
     keypoints: np.ndarray, visible: np.ndarray, input_size: tuple[int, int], split: float = SPLIT, sigma: float = SIGMA
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -37,10 +42,9 @@ def encode(
     inside = np.all((low < np.array(input_size)) & (high >= 0), axis=-1)
     weights = np.where(inside, visible, 0).astype(np.float32)
     targets = []
-    for axis in (0, 1):
-        bins = np.arange(round(input_size[axis] * split))
+    for axis, count in enumerate(bin_counts(input_size, split)):
         center = keypoints[..., axis, None] * split
-        gauss = np.exp(-((bins - center) ** 2) / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
+        gauss = np.exp(-((np.arange(count) - center) ** 2) / (2 * sigma**2)) / (sigma * np.sqrt(2 * np.pi))
         targets.append(np.where(weights[..., None] > 0.5, gauss, 0).astype(np.float32))
     return targets[0], targets[1], weights
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,13 +13,13 @@ import numpy as np
 
 from gtpt.core.errors import AnnotationError, InputError
 from gtpt.core.geometry import clean_boxes, meant_pixels
+from gtpt.core.progress import Progress
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.annotations import Annotation, Annotations, Id, Image, read_annotations
 from gtpt.data.config import DataConfig, Source
 from gtpt.data.images import FileStore
 
 Effect = Literal["stops training", "is skipped", "is used"]
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 SHOWN = 5  # findings of a kind in the text; the JSON has all
 BOX_TOLERANCE = 2.0  # pixels that rounding may put a box beyond its image

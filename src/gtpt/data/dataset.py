@@ -78,7 +78,7 @@ class CropDataset:
         if self.augment is not None:
             pixels = vary_pixels(pixels, self.augment, rng)
             if self.augment.paste and rng.random() < self.augment.paste:
-                pixels = paste(pixels, self.read(int(rng.integers(len(self)))), rng)
+                pixels = paste(pixels, self.read(int(rng.integers(len(self))), keep=False), rng)
         joints = transform_points(view.keypoints[None], matrix)[0]
         out = {"crop": pixels, "joints": joints, "visible": view.visible, "affine": matrix[0], "index": np.int64(index)}
         if any(self.teachers):
@@ -88,7 +88,7 @@ class CropDataset:
     def _taught(self, index: int, width: int, flipped: bool, matrix: np.ndarray) -> dict[str, np.ndarray]:
         """The teacher's maps of a person on the axes of its crop."""
         teacher, count = self.teachers[int(self.persons.stores[index])], len(self.skeleton)
-        bins = (round(self.input_size[0] * self.split), round(self.input_size[1] * self.split))
+        bins = simcc.bin_counts(self.input_size, self.split)
         row = teacher.row(self.persons.ids[index]) if teacher else None
         if teacher is None or row is None:
             axes = {f"teacher_{a}": np.zeros((count, n), np.float32) for a, n in zip("xy", bins, strict=True)}
@@ -109,8 +109,11 @@ class CropDataset:
             more = f" and {len(missing) - 1} more of its annotations" if len(missing) > 1 else ""
             raise FileNotFoundError(f"{self.stores[store].root} has no {name}{more}")
 
-    def read(self, index: int) -> np.ndarray:
-        """The image of a person, RGB uint8, the way round that its annotations mean."""
+    def read(self, index: int, *, keep: bool = True) -> np.ndarray:
+        """The image of a person, RGB uint8, the way round that its annotations mean.
+
+        Without `keep` it does not take the place of the last one, whose next person may follow; a cache has place for all.
+        """
         key = int(self.persons.stores[index]), str(self.persons.files[index])
         if key in self._images:
             return self._images[key]
@@ -118,9 +121,10 @@ class CropDataset:
         stated = float(self.persons.sizes[index, 0]), float(self.persons.sizes[index, 1])
         as_stored = meant_pixels(stated, stored.size, stored.orientation).stored
         image = stored.pixels if as_stored else stored.upright
-        if not self.cache:
-            self._images.clear()
-        self._images[key] = image
+        if self.cache:
+            self._images[key] = image
+        elif keep:
+            self._images = {key: image}
         return image
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from gtpt.core.errors import AnnotationError
+from gtpt.core.progress import Progress
 from gtpt.core.skeleton import Skeleton
 from gtpt.io.images import read_image
 
@@ -38,7 +39,7 @@ def from_yolo(
     out: str | Path,
     *,
     object_class: str | int | None = None,
-    progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+    progress: Progress = iter,
 ) -> Converted:
     """Convert a YOLO-pose data set. Its images stay where they are.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from gtpt.core import simcc
 from gtpt.core.errors import InputError, OutputError
 from gtpt.core.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
 from gtpt.core.numbers import to_json_text
+from gtpt.core.progress import Progress
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.annotations import Annotations, read_annotations
 from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
@@ -45,7 +46,7 @@ def estimate(
     split: float,
     flip_test: bool = True,
     batch_size: int = 64,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    progress: Progress = iter,
 ) -> Estimates:
     """Poses of every person of a data set.
 
@@ -89,7 +90,7 @@ def test(
     threads: int | None = None,
     out: str | Path | None = None,
     expected: tuple[str, str, tuple[int, int]] | None = None,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    progress: Progress = iter,
 ) -> Report:
     """Measure a checkpoint by the official protocol; the same as `gtpt test`.
 
@@ -180,7 +181,7 @@ def evaluate_network(
     keep_rates: Sequence[float] | str | None = None,
     batch_size: int | None = None,
     out: str | Path | None = None,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    progress: Progress = iter,
 ) -> Evaluation:
     """COCO figures of a network by the official protocol: rescoring, OKS NMS, flip test.
 

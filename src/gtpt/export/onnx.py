@@ -71,7 +71,7 @@ def export(
     for package in ("torch", "onnx"):
         require(package, "export")
     from gtpt.data.crops import load_crops
-    from gtpt.model.official import facts_of, load_any
+    from gtpt.model.official import load_any, metadata_of
     from gtpt.weights import resolve
 
     if Path(out).suffix != ".onnx":
@@ -93,7 +93,7 @@ def export(
         decode=decode,
         precision=precision,
         calibration_crops=load_crops(calibrate, model.skeleton, size, CALIBRATION) if calibrate else None,
-        extra=facts_of(path),
+        extra=metadata_of(path),
     )
     if crops is None:
         return None

@@ -10,6 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from gtpt.core.errors import InputError, WeightsError
+from gtpt.core.simcc import bin_counts
 from gtpt.core.skeleton import KeypointGroup, Skeleton, load_skeleton
 from gtpt.core.text import parse_json
 
@@ -131,7 +132,7 @@ class GTPTConfig:
     @property
     def bins(self) -> tuple[int, int]:
         """SimCC bins of x and y."""
-        return round(self.input_size[0] * self.simcc_split), round(self.input_size[1] * self.simcc_split)
+        return bin_counts(self.input_size, self.simcc_split)
 
     def keep_counts(self, keep_rates: tuple[float, ...] | None = None) -> tuple[int, ...]:
         """Tokens kept in each of the four stages; in groups this counts image and fine keypoint tokens together."""
@@ -207,6 +208,3 @@ def parse_header(header: Mapping[str, Any], source: str) -> tuple[GTPTConfig, Sk
     if skeleton.groups != config.groups:
         raise WeightsError(f"{source} contradicts itself: the groups of its configuration are not those of its skeleton")
     return config, skeleton
-
-
-__all__ = ["ENTIRE", "SIZES", "GTPTConfig", "decode_header", "make_config", "parse_header"]

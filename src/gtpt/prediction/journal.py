@@ -15,7 +15,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -26,17 +26,13 @@ from gtpt.core.errors import InputError, OutputError
 from gtpt.core.numbers import to_json_text
 from gtpt.core.poses import NO_ID, Poses
 from gtpt.core.skeleton import Skeleton
-from gtpt.detect import Detector, GivenBoxes
 from gtpt.io.formats.file import lock, naming_errors, short_stem
 from gtpt.io.sources import Frame
-from gtpt.prediction.options import Options
-from gtpt.weights.registry import load_registry
 
 logger = logging.getLogger(__name__)
 
 FOLDER = ".resume"
 FORMAT = {"format": "gtpt-predict-journal", "version": 1}
-FREE = ("out", "quiet", "threads", "resume")  # options that change no result
 
 Stamp = list[int]  # bytes and time of change of a file: another one, or one that was written again, has another
 
@@ -60,7 +56,7 @@ class Journal(AbstractContextManager["Journal"]):
 
     Args:
         path: of the journal; see `journal_path`.
-        made_of: what the results depend on, of `ingredients`.
+        made_of: what the results depend on beside the source, as JSON.
         skeleton: of the network.
         film: the file of a video; photos have theirs with each.
         resume: keep what is there, if it is of the same film.
@@ -243,34 +239,6 @@ def journal_path(out: str | Path, source: str | Sequence[str]) -> Path:
     path = os.path.abspath(source)
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
     return Path(out) / FOLDER / f"{short_stem(Path(path).stem)}-{digest}.jsonl"
-
-
-def ingredients(options: Options, detector: Detector) -> dict[str, Any]:
-    """What the results of a call depend on beside its sources, as JSON: options, and files by their content."""
-    made_of: dict[str, Any] = {}
-    for field in fields(options):
-        value = getattr(options, field.name)
-        if field.name in FREE:
-            continue
-        if isinstance(value, Path):
-            value = str(value)
-        if isinstance(value, str) and (digest := _digest(value)):
-            value = f"{value} (sha256 {digest[:16]})"
-        elif isinstance(value, Mapping) and isinstance(detector, GivenBoxes):
-            value = f"a mapping (sha256 {detector.digest()[:16]})"
-        elif not isinstance(value, (str, int, float, type(None))):
-            kind = value if hasattr(value, "__qualname__") else type(value)
-            value = f"{kind.__module__}.{kind.__qualname__}"
-        made_of[field.name] = value
-    return made_of
-
-
-def _digest(name: str) -> str | None:
-    """sha256 of a file, or as it is registered; None for what names no file."""
-    if Path(name).is_file():
-        return hashlib.sha256(Path(name).read_bytes()).hexdigest()
-    entry = load_registry().get(name)
-    return "".join(file.sha256[:8] for file in entry.files.values()) if entry else None
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

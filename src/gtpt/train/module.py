@@ -124,7 +124,7 @@ class PoseTraining(lightning.LightningModule):
         if self.dense is not None:
             seen = entire or pruned  # the entire pass if there is one: it has all patches
             assert seen is not None
-            dense = self.dense.loss(features, seen.image, seen.ids, batch["joints"], batch["weight"])
+            dense = self.dense.loss(features, seen.person.image, seen.person.ids, batch["joints"], batch["weight"])
             total = total + self.config.dense * dense
         return loss._replace(total=total)
 
@@ -161,8 +161,8 @@ class PoseTraining(lightning.LightningModule):
         config = self.net.config
         coarse = [i for g in config.groups for i in g.keypoints]
         return pointing_loss(
-            out.attention[:, :, config.num_parts :].mean(dim=1),
-            out.ids,
+            out.person.attention[:, :, config.num_parts :].mean(dim=1),
+            out.person.ids,
             batch["joints"][:, coarse],
             batch["weight"][:, coarse],
             config.grid,

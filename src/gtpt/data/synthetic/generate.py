@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from gtpt.core.errors import InputError, OutputError
+from gtpt.core.progress import Progress
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.images import read_json
 from gtpt.data.synthetic.body import Body
@@ -30,7 +31,6 @@ CHUNK = 256  # people that an interrupted run loses at most
 PATCHES = 1500
 ATTEMPTS = 100
 JPEG_QUALITY = (62, 95)
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 class SyntheticConfig(BaseModel):

@@ -34,6 +34,7 @@ def open_source(
     stride: int = 1,
     start: float | None = None,
     end: float | None = None,
+    photos: slice | None = None,
     known: Container[str] = (),
 ) -> Source:
     """Open anything that has pictures and read its first frame, so that errors come before any work starts.
@@ -44,6 +45,8 @@ def open_source(
             which is a video too; a URL of a photo, video or stream (rtsp, http, ...); a camera number, as int or "0".
         stride: take every n-th frame.
         start, end: seconds from the beginning: frames with start <= time < end. Not for photos.
+        photos: of a folder or list, after the stride: read only these. There may be none, or none that is readable: then no
+            frames come, and `frame_count` is 0.
         known: paths of photos, as they were given, that need not be read: their frames come with an image of 0x0 pixels.
 
     A video's frames before `start` are not decoded, but the file is read up to there, so that `Frame.index` is right also
@@ -56,13 +59,16 @@ def open_source(
             a stream or camera that cannot be opened.
         ImportError: a video or stream without the `video` extra.
     """
-    selection = Selection(stride, start, end)
+    selection = Selection(stride, start, end, photos)
     opened = _open(source, selection, known)
     try:
         first = next(opened, None)
     except BaseException:
         opened.close()
         raise
+    if first is None and opened.photos and photos is not None:
+        opened.frame_count = 0
+        return opened
     if first is None:
         opened.close()
         bounds = "" if start is None and end is None else f" between start={start} and end={end} seconds"

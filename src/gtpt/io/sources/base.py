@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -72,11 +72,12 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which frames the user asked for."""
+    """Which frames the user asked for; `photos` tells which of those that remain of several photos."""
 
     stride: int
     start: float | None
     end: float | None
+    photos: slice | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.stride, int) or self.stride < 1:
@@ -98,6 +99,10 @@ class Selection:
                     yield frame
                 inside += 1
 
+    def of_photos(self, count: int) -> range:
+        """The numbers of those wanted of so many photos."""
+        return range(0, count, self.stride)[self.photos or slice(None)]
+
     def count(self, frames: int, fps: float | None) -> int:
         """About how many of so many frames are selected."""
         if fps:
@@ -116,6 +121,7 @@ class Source:
         skipped: broken frames and unreadable files so far, and why a stream or camera ended, or a video before its end.
         pixel_aspect: width of a pixel by its height, as the frames are meant to be shown; 1 for nearly everything.
         audio: the file whose sound belongs to the frames, if any: that of a video.
+        photos: the files of a folder or list, also those that are not wanted.
     """
 
     def __init__(
@@ -128,6 +134,7 @@ class Source:
         frame_count: int | None = None,
         pixel_aspect: Fraction = SQUARE,
         audio: str | None = None,
+        photos: Sequence[Path] = (),
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.kind = kind
@@ -135,6 +142,7 @@ class Source:
         self.frame_count = frame_count
         self.pixel_aspect = pixel_aspect
         self.audio = audio
+        self.photos = photos
         self.skipped = skipped
         self._frames = frames
         self._close = close

@@ -49,10 +49,10 @@ def open_images(
     _refuse_times(selection)
     if missing := [p for p in files if not p.exists()]:
         raise FileNotFoundError(f"no such file: {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""))
-    skipped = skipped or Skipped()
+    skipped, wanted = skipped or Skipped(), selection.of_photos(len(files))
 
     def frames() -> Iterator[Frame]:
-        for index in range(0, len(files), selection.stride):
+        for index in wanted:
             path = files[index]
             if path.as_posix() in known:
                 yield Frame(UNREAD, index, index / FOLDER_FPS, path.name, path.as_posix())
@@ -67,7 +67,7 @@ def open_images(
                 _say_what_is_left(stored, path.name, skipped)
                 yield Frame(stored.upright, index, index / FOLDER_FPS, path.name, path.as_posix(), stored.orientation)
 
-    return Source(kind, frames(), skipped, frame_count=selection.count(len(files), None))
+    return Source(kind, frames(), skipped, frame_count=len(wanted), photos=files)
 
 
 def open_photo(data: bytes, name: str, selection: Selection) -> Source:
