@@ -17,6 +17,8 @@ import pytest
 import typer.main
 
 import gtpt
+from gtpt.about import about
+from gtpt.batch.run import batch
 from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
 from gtpt.core.urls import without_secrets
@@ -26,6 +28,7 @@ from gtpt.evaluate import test as measure
 from gtpt.export.onnx import export
 from gtpt.io.sources import Skipped, Source
 from gtpt.model import convert
+from gtpt.prediction.detections import write_detections
 from gtpt.prediction.options import Options
 from gtpt.prediction.outputs import file_stem, source_name
 from gtpt.prediction.progress import show_progress
@@ -47,7 +50,10 @@ def names(function: Callable) -> set[str]:
     ("verb", "here"),
     [
         ("predict", names(predict) - {"quiet"}),
+        ("info", names(about)),
+        ("detect", names(write_detections) - {"quiet"}),
         ("merge", names(gtpt.merge)),
+        ("batch", names(batch) - {"progress"}),
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
         ("convert", names(convert)),
@@ -191,7 +197,7 @@ def test_progress_says_the_speed_of_a_short_run(frames: int, monkeypatch: pytest
             yield SimpleNamespace(poses=[None, None])
 
     source = Source("video", iter(()), Skipped(), frame_count=frames)
-    assert len(list(show_progress(results(), source, False))) == frames
+    assert len(list(show_progress(results(), source, False, lambda r: len(r.poses)))) == frames
     assert f"{frames}/{frames} {2 * frames} people, 2.0 frames/s" in console.export_text()
 
 

@@ -13,9 +13,11 @@ from contextlib import contextmanager
 import typer
 
 import gtpt
+from gtpt.cli.batch import batch
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
 from gtpt.cli.data import check, from_yolo, preview, synthesize
+from gtpt.cli.detect import detect
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.merge import merge
@@ -37,6 +39,8 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(merge)
+app.command()(detect)
+app.command()(batch)
 app.command()(train)
 app.command()(test)
 app.command()(convert)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
-from gtpt.core.geometry import MAX_COORDINATE, meant_pixels, turn_boxes
+from gtpt.core.geometry import MAX_COORDINATE, meant_pixels, turn_boxes, turned_back
 from gtpt.data.annotations import Annotations, read_results
 from gtpt.data.images import read_json
 from gtpt.detect.detections import SCORE_ROUNDING, Detections, Detector, to_detections
@@ -134,16 +134,27 @@ class GivenBoxes(Detector):
             raise AnnotationError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
         return candidates[0] if candidates else None
 
+    def as_annotated(self, found: Detections, frame: Frame) -> Detections:
+        """Boxes on the picture as it is seen, on the one that the file of the boxes means: the inverse of `of_frames`."""
+        if not self._means_stored(found, frame):
+            return found
+        height, width = frame.image.shape[:2]
+        return Detections(turn_boxes(found.boxes, turned_back(frame.orientation), (width, height)), found.scores)
+
     def _turned(self, found: Detections, frame: Frame) -> Detections:
+        if not self._means_stored(found, frame):
+            return found
+        return Detections(turn_boxes(found.boxes, frame.orientation, frame.stored_size), found.scores)
+
+    def _means_stored(self, found: Detections, frame: Frame) -> bool:
+        """Whether these boxes are on a picture that is stored another way than it is seen."""
         entry = self._entries.get(self._entry_of(frame.key) or "")
         if frame.orientation == 1 or entry is None or not len(found):
-            return found
+            return False
         reading = meant_pixels(entry.size, frame.stored_size, frame.orientation)
         if reading.doubt:
             logger.warning("boxes of %s: %s", frame.key, reading.doubt)
-        if not reading.stored:
-            return found
-        return Detections(turn_boxes(found.boxes, frame.orientation, frame.stored_size), found.scores)
+        return reading.stored
 
 
 def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:

@@ -6,8 +6,8 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
@@ -30,6 +30,7 @@ from gtpt.pipeline import Result
 from gtpt.prediction.journal import Done, Journal, stamp
 from gtpt.prediction.options import MOVING, Options, Share
 from gtpt.prediction.shards import ShardWriter
+from gtpt.prediction.sources import of_the_source
 from gtpt.viz import explain
 
 logger = logging.getLogger(__name__)
@@ -280,15 +281,6 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         path = self.folder.place(name, folder=folder)
         self.summary.files.append(str(path))
         return path
-
-
-@contextmanager
-def of_the_source() -> Iterator[None]:
-    """An OSError here comes from the source's file or device, not from anybody else's code."""
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(str(error)) from error
 
 
 def pixels(frame: Frame) -> np.ndarray:

@@ -18,27 +18,19 @@ import numpy as np
 from gtpt.core.errors import AnnotationError, GtptError, InputError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Skipped, Source, is_animation, open_source
+from gtpt.io.sources import Frame, Kind, Skipped, Source, open_source
 from gtpt.pipeline import Pipeline, Result
 from gtpt.prediction.journal import Done, Journal, journal_path, read_header, require_same
 from gtpt.prediction.options import MOVING, Options
-from gtpt.prediction.outputs import (
-    OutputFolder,
-    SourceOutputs,
-    SourceSummary,
-    Summary,
-    of_the_source,
-    pixels,
-    source_name,
-)
+from gtpt.prediction.outputs import OutputFolder, SourceOutputs, SourceSummary, Summary, pixels, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.shards import RECORD, ShardWriter, folder_of, settings_of
+from gtpt.prediction.sources import GONE, Sources, are_photos, as_names, frames_of, grouped, is_there, of_the_source
 from gtpt.viz import draw_poses
 from gtpt.viz.window import Window
 
 logger = logging.getLogger(__name__)
 
-Sources = str | Path | int | Sequence[str | Path]
 P = ParamSpec("P")
 
 
@@ -70,33 +62,33 @@ class Runner:
         """
         options, share = self.options, self.options.share
         sources = [*sources, *_listed(options.list)]
-        grouped = list(_grouped(sources))
-        self._check_photos(any(map(_is_photos, grouped)))
-        if not any(map(_is_there, sources)):  # said before anything is downloaded
-            return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
+        groups = list(grouped(sources))
+        self._check_photos(any(map(are_photos, groups)))
+        if not any(map(is_there, sources)):  # said before anything is downloaded
+            return Summary(skipped=[(name, GONE) for name in sources])
         with ExitStack() as stack:
             self.window = stack.enter_context(Window()) if options.show else None
             out = options.out if share is None else folder_of(options.out, share)
             folder = OutputFolder(out, files_read([*sources, *options.files()]))
             self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
-            self._require_same(grouped, folder)
+            self._require_same(groups, folder)
             call = _Call(folder, Summary(share=share))
             if isinstance(self.finder, GivenBoxes):
                 call.summary.skipped.extend(self.finder.skipped)
             if share is not None:
                 call.record = ShardWriter(folder.path / RECORD)
                 stack.enter_context(call.record)
-                call.record.begin(options, sources, [source_name(source) for source in grouped])
-            self._run(grouped, call)
+                call.record.begin(options, sources, [source_name(source) for source in groups])
+            self._run(groups, call)
         return call.summary
 
-    def _run(self, grouped: Sequence[str | list[str]], call: _Call) -> None:
+    def _run(self, groups: Sequence[str | list[str]], call: _Call) -> None:
         share = self.options.share
         try:
-            for number, source in enumerate(grouped):
+            for number, source in enumerate(groups):
                 if self.window is not None and not self.window.open:
                     return
-                if share is None or _is_photos(source) or share.has(number):
+                if share is None or are_photos(source) or share.has(number):
                     self._try(number, source, call)
             if call.record is not None and (self.window is None or self.window.open):
                 call.record.complete(call.summary.skipped)
@@ -165,9 +157,14 @@ class Runner:
                 f"detector_device (--detector-device) gives it another, such as cpu"
             ) from error
 
-    def _require_same(self, grouped: Sequence[str | list[str]], folder: OutputFolder) -> None:
+    def results(self, opened: Source, journal: Journal | None = None) -> Iterator[Result]:
+        """The people of a source, frame by frame; a journal knows those that an earlier call has found."""
+        pipeline = self._pipeline(opened.kind, self.options.stride / (opened.fps or 30))
+        return pipeline(self._frames(opened, journal), journal)
+
+    def _require_same(self, groups: Sequence[str | list[str]], folder: OutputFolder) -> None:
         """InputError, before any work, if what is to be resumed was made of something else."""
-        for path in [journal_path(folder.path, source) for source in grouped if self.options.resume]:
+        for path in [journal_path(folder.path, source) for source in groups if self.options.resume]:
             if (header := read_header(path)) is not None:
                 require_same(header["made_of"], self._made_of, path)
 
@@ -177,9 +174,9 @@ class Runner:
 
     def _journal(self, source: str | list[str], folder: OutputFolder) -> Journal | None:
         """That of a source which can be read again; None for streams and cameras, and for what is not there."""
-        film = None if _is_photos(source) else Path(str(source))
+        film = None if are_photos(source) else Path(str(source))
         if film is not None and not film.is_file():
-            if self.options.resume and _is_there(str(source)):
+            if self.options.resume and is_there(str(source)):
                 logger.warning("%s cannot be read again: it is begun anew", source_name(source))
             return None
         path, skeleton = journal_path(folder.path, source), self.estimator.skeleton
@@ -187,11 +184,12 @@ class Runner:
 
     def _pipeline(self, kind: Kind, seconds_between: float) -> Pipeline:
         tracker, smoother = None, None
+        moves = kind in MOVING or self.options.follows(kind)
         if self.options.follows(kind):
             from gtpt.tracking.tracker import Tracker
 
             tracker = Tracker(self.estimator.skeleton, memory_s=max(1.0, 3 * seconds_between))
-        if self.options.smooth:
+        if self.options.smooth and moves:
             from gtpt.tracking.smoother import Smoother
 
             smoother = Smoother(memory_s=max(0.5, 3 * seconds_between))
@@ -200,7 +198,7 @@ class Runner:
             self.finder,
             tracker=tracker,
             smoother=smoother,
-            detect_every=self.options.detect_every,
+            detect_every=self.options.detect_every if moves else 1,
             frames_at_once=1 if kind in ("stream", "camera") or self.options.show else 8,
             refine=isinstance(self.finder, WholeImage),
             min_score=self.options.min_score,
@@ -235,11 +233,10 @@ class Runner:
             where: dict[str, Any] = {"number": number, "record": call.record, "journal": journal}
             outputs = SourceOutputs(call.folder, options, opened, source, self.estimator, **where)
             summary.sources.append(outputs.summary)
-            pipeline = self._pipeline(opened.kind, options.stride / (opened.fps or 30))
             try:
                 with outputs:
-                    results = pipeline(self._frames(opened, journal), journal)
-                    whole = self._add(show_progress(results, opened, options.quiet), opened, outputs)
+                    results = show_progress(self.results(opened, journal), opened, options.quiet, _people)
+                    whole = self._add(results, opened, outputs)
                 if whole and journal is not None and opened.kind == "video" and call.record is None:
                     journal.finish(outputs.done())
             finally:
@@ -266,25 +263,27 @@ class Runner:
 
     def _frames(self, opened: Source, journal: Journal | None) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
-        while True:
+        said = opened.skipped.count
+        for frame in frames_of(opened):
+            if journal is not None and opened.skipped.count > said:
+                journal.needs_reading(frame)
             said = opened.skipped.count
-            with of_the_source():
-                frame = next(opened, None)
-            if frame is None:
-                return
             if isinstance(self.finder, GivenBoxes):
                 try:
                     self.finder.find(frame.key)
                 except AnnotationError as error:
                     opened.skipped.add(frame.key, str(error))
+                    said = opened.skipped.count
                     continue
-            if journal is not None and opened.skipped.count > said:
-                journal.needs_reading(frame)
             yield frame
 
     def _image_id(self, frame: Frame) -> int | str | None:
         """What the file of given boxes calls an image, so that results can be compared with it."""
         return self.finder.image_id(frame.key) if isinstance(self.finder, GivenBoxes) else None
+
+
+def _people(result: Result) -> int:
+    return len(result.poses)
 
 
 def _with_options_of(
@@ -323,23 +322,7 @@ def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
         TypeError: an unknown option.
         GtptError, OSError: options, weights or an output folder that cannot work.
     """
-    names = [sources] if isinstance(sources, (str, Path, int)) else sources
-    for name in names if isinstance(names, (list, tuple)) else [names]:
-        if not isinstance(name, (str, Path, int)) or isinstance(name, bool):
-            raise InputError(
-                f"sources are paths, URLs or camera numbers, got {type(name).__name__}: people in arrays are found by "
-                f"gtpt.find, and frames by frames by gtpt.Pipeline"
-            )
-    return Runner(Options(*out, **options)).run([str(name) for name in names])
-
-
-def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
-    """All photos given one by one form a single source; the rest comes one at a time."""
-    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and Path(s).is_file() and not is_animation(s)]
-    if photos:
-        yield photos
-    known = set(photos)
-    yield from (s for s in sources if s not in known)
+    return Runner(Options(*out, **options)).run(as_names(sources))
 
 
 def files_read(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -357,12 +340,3 @@ def _listed(path: str | Path | None) -> Sequence[str]:
         return []
     lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     return [os.fsdecode(line) for line in lines if line.strip()]
-
-
-def _is_photos(source: str | list[str]) -> bool:
-    return isinstance(source, list) or Path(source).is_dir()
-
-
-def _is_there(source: str) -> bool:
-    """A stream or a camera may be; a file or folder is or is not."""
-    return "://" in source or source.isdecimal() or Path(source).exists()

@@ -58,14 +58,15 @@ class Frame:
 
 @dataclass
 class Skipped:
-    """What could not be used: how many in all, and name and reason of the first 100."""
+    """What could not be used: how many in all, and name and reason of the first ones."""
 
     count: int = 0
     items: list[tuple[str, str]] = field(default_factory=list)
+    kept: int = 100
 
     def add(self, name: str, reason: str) -> None:
         self.count += 1
-        if len(self.items) < 100:
+        if len(self.items) < self.kept:
             self.items.append((name, reason))
             logger.warning("skipped %s: %s", name, reason)
 
