@@ -67,7 +67,7 @@ def names(function: Callable) -> set[str]:
 def test_python_and_command_line_share_names(verb: str, here: set[str]) -> None:
     command = typer.main.get_command(app)
     for word in verb.split():
-        command = command.commands[word]  # type: ignore[attr-defined]
+        command = command.get_command(None, word)  # type: ignore[attr-defined]
     there = {option.name for option in command.params} - ONLY_THERE
     assert here - EXPERIMENT == there - EXPERIMENT
 
@@ -274,6 +274,24 @@ def test_modules_come_on_first_use() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="trian"):
         gtpt.trian  # noqa: B018
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """Nor do options that a command takes from `Options` differ from one use to the next."""
+    code = """
+import sys
+from gtpt.cli import main
+for arguments in (["--help"], ["data", "--help"]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert not end.code
+assert not {"numpy", "cv2", "yaml", "onnxruntime", "torch"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    first, again = (typer.main.get_command(app).get_command(None, "predict") for _ in range(2))  # type: ignore[attr-defined]
+    assert [p.opts for p in first.params] == [p.opts for p in again.params]
+    assert ["--min-score"] in [p.opts for p in first.params] and ["--json"] in [p.opts for p in first.params]
 
 
 def test_unknown_setting_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from gtpt.cli.detect import detect
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.merge import merge
+from gtpt.cli.options import Commands
 from gtpt.cli.predict import predict
 from gtpt.cli.serve import serve
 from gtpt.cli.train import test, train
@@ -31,6 +32,7 @@ from gtpt.core.errors import GtptError
 FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.prediction.outputs.Summary
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
