@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 CORE := $(VENV)/.core
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-fast lint docs clean
+.PHONY: demo test test-fast mutants lint docs clean
 
 $(CORE): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -29,6 +29,12 @@ test: $(STAMP) lint
 
 test-fast: $(STAMP)
 	$(PYTEST) -m "not integration"
+
+# Do tests fail for small changes of the code? About an hour on one core; MUTANTS='*[37]' tries a fifth.
+MUTANTS ?= *
+mutants: $(STAMP)
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/mutmut run --max-children 1 "$(MUTANTS)"
+	$(BIN)/python tools/mutants.py
 
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -8,7 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gtpt import benchmark, core, data, detect, engines, evaluate, export, io, model, tracking, train, viz, web, weights
+    from gtpt import (
+        batch,
+        benchmark,
+        core,
+        data,
+        detect,
+        engines,
+        evaluate,
+        export,
+        io,
+        model,
+        tracking,
+        train,
+        viz,
+        web,
+        weights,
+    )
     from gtpt.core.errors import GtptError
     from gtpt.core.poses import Poses
     from gtpt.core.skeleton import Skeleton, load_skeleton
@@ -17,6 +33,7 @@ if TYPE_CHECKING:
     from gtpt.io.images import read_image
     from gtpt.io.sources import open_source
     from gtpt.pipeline import Pipeline
+    from gtpt.prediction.merge import merge
     from gtpt.prediction.runner import predict
     from gtpt.tracking import Smoother, Tracker
     from gtpt.viz.poses import draw_poses
@@ -34,12 +51,15 @@ _HOME = {  # of what comes on first use
     "draw_poses": "gtpt.viz.poses",
     "find": "gtpt.estimator",
     "load_skeleton": "gtpt.core.skeleton",
+    "merge": "gtpt.prediction.merge",
     "open_source": "gtpt.io.sources",
     "predict": "gtpt.prediction.runner",
     "read_image": "gtpt.io.images",
     **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "gtpt.io.formats"),
 }
-_MODULES = frozenset("benchmark core data detect engines evaluate export io model tracking train viz web weights".split())
+_MODULES = frozenset(
+    "batch benchmark core data detect engines evaluate export io model tracking train viz web weights".split()
+)
 
 __all__ = [
     "GtptError",
@@ -49,6 +69,7 @@ __all__ = [
     "Skeleton",
     "Smoother",
     "Tracker",
+    "batch",
     "benchmark",
     "core",
     "data",
@@ -60,6 +81,7 @@ __all__ = [
     "find",
     "io",
     "load_skeleton",
+    "merge",
     "model",
     "open_source",
     "predict",

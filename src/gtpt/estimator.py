@@ -35,7 +35,7 @@ from gtpt.detect.detections import (
 )
 from gtpt.detect.make import DEFAULT_DETECTOR, WHOLE_IMAGE, make_detector
 from gtpt.engines import Engine, open_engine
-from gtpt.io.images import as_rgb
+from gtpt.io.arrays import as_rgb
 from gtpt.io.sources import open_source
 
 DEFAULT_WEIGHTS = "gtpt-t-coco17"

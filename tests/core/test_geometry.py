@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 
 from gtpt.core import geometry
 from gtpt.core.skeleton import load_skeleton
@@ -150,3 +153,121 @@ def test_half_body_falls_back_and_gives_up():
     assert center([0, 1, 2, 15, 16], False) == points[:3].mean(0).tolist()  # the lower half has too few
     assert center([0, 1, 15, 16], False) == points[:2].mean(0).tolist()
     assert center([0], True) is None
+
+
+# --- in numbers, by hand ---
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_turn_upright_as_pillow_turns_them(orientation):
+    image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = io.BytesIO()
+    Image.fromarray(image).save(stored, "PNG", exif=exif)
+    upright = geometry.turn_upright(image, orientation)
+    np.testing.assert_array_equal(upright, np.asarray(ImageOps.exif_transpose(Image.open(stored))))
+    np.testing.assert_array_equal(geometry.turn_back(upright, orientation), image)
+    assert upright.flags.c_contiguous and (upright is image) == (orientation == 1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_boxes_turn_with_their_picture(orientation):
+    boxes = np.array([[3, 5, 10, 7], [0, 0, 20, 30], [19, 0, 20, 30]])
+    turned = geometry.turn_boxes(boxes, orientation, (20, 30))
+    for box, expected in zip(boxes, turned, strict=True):
+        image = np.zeros((30, 20), bool)
+        image[box[1] : box[3], box[0] : box[2]] = True
+        rows, columns = np.nonzero(geometry.turn_upright(image, orientation))
+        assert expected.tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert geometry.turn_boxes([], orientation, (20, 30)).shape == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("stated", "orientation", "stored", "sure"),
+    [
+        ((40, 30), 1, True, True),
+        (None, 1, True, True),  # nothing to choose from
+        ((40, 30), 6, True, True),
+        ((30, 40), 6, False, True),
+        ((40, 30), 3, True, False),  # upside down has the same size
+        ((50, 30), 8, True, False),
+        (None, 6, True, False),
+    ],
+)
+def test_the_stated_size_tells_which_pixels_are_meant(stated, orientation, stored, sure):
+    meant = geometry.meant_pixels(stated, (40, 30), orientation)
+    assert meant.stored == stored and (meant.doubt == "") == sure
+
+
+def test_of_a_square_picture_nobody_can_know_which_pixels_are_meant():
+    meant = geometry.meant_pixels((40, 40), (40, 40), 6)
+    assert meant.stored and meant.doubt
+
+
+def test_boxes_are_clipped_each_to_its_own_image():
+    boxes, inside = geometry.clean_boxes(
+        np.array(
+            [[-4.5, 2, 10, 10], [60, 60, 10, 10], [1, 1, 0.5, 0.25], [9, 9, 5, 5], [10, 9, 5, 5], [9, 10, 5, 5]], np.int64
+        ),
+        (np.array([100, 64, 100, 10, 10, 10]), np.array([100, 62, 100, 10, 10, 10])),
+    )
+    assert boxes[:4].tolist() == [[0, 2, 9, 9], [60, 60, 3, 1], [1, 1, 0, 0], [9, 9, 0, 0]]
+    assert inside.tolist() == [True, True, True, True, False, False]
+    assert boxes.dtype == np.float64
+
+
+@pytest.mark.parametrize(("size", "fitted"), [((30, 20), (30, 40)), ((30, 80), (60, 80)), ((60, 80), (60, 80))])
+def test_a_size_grows_to_the_aspect(size, fitted):
+    assert geometry.fit_aspect(np.array([[size]]), 0.75).tolist() == [[list(fitted)]]
+
+
+def test_crops_of_boxes_by_hand():
+    centers, sizes = geometry.boxes_to_crops([10, 20, 60, 40], 0.75)
+    assert centers.tolist() == [[40, 40]] and sizes.tolist() == [[75, 100]]
+    assert centers.dtype == sizes.dtype == np.float32
+    assert geometry.boxes_to_crops([[10, 20, 30, 80]], 0.75, padding=2)[1].tolist() == [[120, 160]]
+
+
+def test_only_the_width_of_a_size_sets_the_scale():
+    (matrix,) = geometry.affine_matrices(np.array([10.0, 20]), np.array([96.0, 1]), INPUT)
+    assert matrix.tolist() == [[2, 0, 76], [0, 2, 88]]
+    turned = geometry.affine_matrices([[0, 0], [0, 0]], [[192, 256], [192, 256]], INPUT, np.array([0, 30]))
+    np.testing.assert_allclose(turned[:, 0, :2], [[1, 0], [np.sqrt(3) / 2, 0.5]])
+    np.testing.assert_allclose(turned[1, 1], [-0.5, np.sqrt(3) / 2, 128])
+
+
+def test_crops_between_pixels_are_mixed():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[1, 1], image[1, 2] = 100, 200
+    shifted = geometry.crop(image, np.array([[1, 0, -0.25], [0, 1, 0.0]]), (4, 4))
+    assert shifted[1, :, 0].tolist() == [25, 125, 150, 0]
+    assert geometry.crop(image, np.eye(2, 3), (6, 5)).shape == (5, 6, 3)
+
+
+def test_mirrored_joints_by_hand():
+    points, visible = geometry.flip_joints(
+        np.array([[0.0, 5], [7, 6], [9, 1]]), np.array([1, 0.25, 0]), 10, np.array([1, 0, 2])
+    )
+    assert points.tolist() == [[2, 6], [9, 5], [0, 0]] and visible.tolist() == [0.25, 1, 0]
+
+
+def test_mirrored_crops_swap_columns_alone():
+    crops = np.arange(2 * 2 * 3 * 3).reshape(2, 2, 3, 3)
+    mirrored = geometry.mirror_crops(crops)
+    assert mirrored[1, 0].tolist() == crops[1, 0, [2, 1, 0]].tolist() and mirrored.flags.c_contiguous
+
+
+def test_the_size_of_a_half_body():
+    """Two joints 10 and 40 pixels apart: 40 high, 30 wide, half as much again."""
+    points = np.zeros((17, 2))
+    points[[0, 1]] = [[100, 200], [110, 240]]
+    visible = np.zeros(17)
+    visible[[0, 1]] = 0.5
+    center, size = geometry.half_body_crop(points, visible, BODY.lower_body, prefer_upper=True, aspect=0.75)
+    assert center.tolist() == [105, 220] and size.tolist() == [45, 60]
+    assert center.dtype == size.dtype == np.float32
+    points[1] = [100.9, 200.9]  # joints in one place show nothing
+    assert geometry.half_body_crop(points, visible, BODY.lower_body, prefer_upper=True, aspect=0.75) is None
+    points[1] = [100, 201]
+    assert geometry.half_body_crop(points, visible, BODY.lower_body, prefer_upper=True, aspect=0.75) is not None

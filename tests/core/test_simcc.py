@@ -106,6 +106,38 @@ def test_scores_do_not_overflow():
     assert scores[0] == pytest.approx(1 / 512)
 
 
+def test_each_score_is_the_smaller_maximum_of_its_own_softmax():
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(0, 3, (2, 5, n)) + rng.normal(0, 50, (2, 5, 1)) for n in (96, 128))  # each row of its own height
+    coords, scores = simcc.decode(x, y, 4)
+    for person, joint in np.ndindex(2, 5):
+        rows = x[person, joint], y[person, joint]
+        assert scores[person, joint] == pytest.approx(min(softmax(row).max() for row in rows), rel=1e-5)
+        assert coords[person, joint].tolist() == [row.argmax() / 4 for row in rows]
+    assert coords.dtype == scores.dtype == np.float32
+
+
+def test_a_target_by_hand():
+    """A joint at pixel (3, 1) of 5 x 4, two bins a pixel, sigma 1."""
+    x, y, weights = simcc.encode([[3, 1]], [1], (5, 4), sigma=1)
+    bell = lambda away: np.exp(-np.square(away) / 2) / np.sqrt(2 * np.pi)  # noqa: E731
+    np.testing.assert_allclose(x, [bell(np.arange(10) - 6.0)], rtol=1e-6)
+    np.testing.assert_allclose(y, [bell(np.arange(8) - 2.0)], rtol=1e-6)
+    assert x.dtype == y.dtype == weights.dtype == np.float32 and weights.tolist() == [1]
+    assert simcc.bin_counts((5, 4)) == (10, 8) and simcc.bin_counts((72, 96), 5.33) == (384, 512)
+
+
+def test_doubtful_joints_keep_their_weight_and_only_sure_ones_a_target():
+    x, y, weights = simcc.encode(np.full((3, 2), 50.0), [0.5, 0.51, 1], INPUT)
+    np.testing.assert_allclose(weights, [0.5, 0.51, 1])
+    assert x.any(axis=1).tolist() == y.any(axis=1).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(("y", "inside"), [(-14, False), (-13.9, True), (267.9, True), (268, False)])
+def test_weights_end_below_and_above_too(y, inside):
+    assert simcc.encode([[100.0, y]], [1], INPUT)[2][0] == inside
+
+
 @given(st.integers(2, 189), st.sampled_from([1.0, 2.0, 3.0]))
 def test_flip_fusion_aligns_a_crop_with_its_mirror_image(px, split):
     """A joint at pixel u, seen at W - 1 - u in the mirror image under its partner's name, adds up at u."""

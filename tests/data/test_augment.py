@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gtpt import load_skeleton
-from gtpt.data.augment import AugmentConfig, plain_view, random_view, vary_pixels
+from gtpt.data.augment import AugmentConfig, paste, plain_view, random_view, vary_pixels
 from gtpt.data.coco import read_coco
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
@@ -140,3 +140,157 @@ def test_wrong_settings_are_refused():
     for wrong in ({"flip": 1.5}, {"scale": 1}, {"rotation": -1}, {"half_body_choice": "lower"}, {"flipp": 0.5}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             AugmentConfig(**wrong)
+
+
+# --- pixels, in numbers ---
+
+
+def color_maps(strength, count=300):
+    """The linear maps (count, 4, 3) of colours, and of 1, that colour changes make."""
+    rng = np.random.default_rng(0)
+    crop = rng.integers(96, 160, (48, 48, 3), dtype=np.uint8)
+    given = np.column_stack([crop.reshape(-1, 3) - 128.0, np.ones(48 * 48)])  # about the middle grey, which contrast keeps
+    made = [vary_pixels(crop, AugmentConfig(color=strength), rng).reshape(-1, 3) - 128.0 for _ in range(count)]
+    inside = [((m > -128) & (m < 127)).all(axis=1) for m in made]  # what is black or white may have been cut off
+    return np.array([np.linalg.lstsq(given[i], m[i], rcond=None)[0] for i, m in zip(inside, made, strict=True)])
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_colors_vary_as_far_as_the_strength_says(strength):
+    """Brightness by 50, contrast and saturation by 60 %, channels against each other by 15 %; as often up as down."""
+    maps = color_maps(strength)
+    offset, mix = maps[:, 3], maps[:, :3].transpose(0, 2, 1)  # mix: (out, in)
+    gains = mix.sum(axis=2)  # of grey, whatever the saturation
+    grey = np.array([0.299, 0.587, 0.114])
+    lost = mix[:, [0, 1, 2], [1, 2, 0]] / gains / grey[[1, 2, 0]]  # share of the grey in a channel, seen by another one
+    assert np.ptp(lost, axis=1).max() < 0.03 and np.ptp(offset, axis=1).max() < 0.5  # the same for all channels
+    balance = gains / gains.mean(axis=1, keepdims=True)
+    for values, reach, slack in (
+        (offset[:, 0], 50, 1.03),
+        (-lost.mean(axis=1), 0.6, 1.03),
+        (gains.mean(axis=1) - 1, 0.6, 1.3),  # contrast, and the three of the balance
+    ):
+        assert np.abs(values).max() < slack * reach * strength
+        assert min(-values.min(), values.max()) > 0.88 * reach * strength
+        assert abs(values.mean()) < 0.1 * reach * strength
+    assert 0.1 * strength < np.abs(balance - 1).max() < 0.21 * strength and abs(balance - 1).std() > 0.03 * strength
+
+
+def test_blur_grows_with_the_crop():
+    """A bright column becomes a bell of 0.5 to 2 pixels, in a crop that is half as wide of half of that."""
+    rng = np.random.default_rng(0)
+    for width in (192, 96):
+        crop = np.zeros((16, width, 3), np.uint8)
+        crop[:, 48 : 48 + width // 96] = 255
+        widths = []
+        for _ in range(150):
+            row = vary_pixels(crop, AugmentConfig(blur=1.0), rng)[8, :, 0].astype(float)
+            places = np.arange(width)
+            center = (row * places).sum() / row.sum()
+            widths.append(np.sqrt((row * (places - center) ** 2).sum() / row.sum()))
+        own = np.sqrt(((width // 96) ** 2 - 1) / 12)  # of the column
+        sigma = np.sqrt(np.maximum(np.square(widths) - own**2, 0)) * 192 / width
+        assert sigma.max() == pytest.approx(2, abs=0.15) and sigma.min() < 0.75
+        assert abs(np.mean(sigma) - 1.25) < 0.15
+
+
+def test_cutout_is_a_rectangle_of_one_color_anywhere():
+    rng, crop = np.random.default_rng(0), np.full((200, 100, 3), 7, np.uint8)
+    given, sizes, ends, colors = crop.copy(), [], [], []
+    for _ in range(300):
+        made = vary_pixels(crop, AugmentConfig(cutout=1.0), rng)
+        rows, columns = (np.flatnonzero((made != crop).any(axis=(2, axis))) for axis in (1, 0))
+        top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+        sizes.append(((bottom - top) / 200, (right - left) / 100))
+        ends.append((top / 200, bottom / 200, left / 100, right / 100))
+        colors.append(made[top, left])
+        assert (made[top:bottom, left:right] == made[top, left]).all()
+    assert (crop == given).all()
+    np.testing.assert_allclose(np.min(sizes, axis=0), 0.1, atol=0.02)
+    np.testing.assert_allclose(np.max(sizes, axis=0), 0.35, atol=0.02)
+    np.testing.assert_allclose(np.min(ends, axis=0)[[0, 2]], 0, atol=0.01)
+    np.testing.assert_allclose(np.max(ends, axis=0)[[1, 3]], 1, atol=0.03)
+    assert np.min(colors) < 5 and np.max(colors) > 250 and np.abs(np.diff(np.array(colors, int), axis=1)).max() > 200
+
+
+@pytest.mark.parametrize("name", ["blur", "cutout"])
+def test_chances_are_chances(name):
+    crop = np.random.default_rng(1).integers(0, 256, (16, 192, 3), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    changed = [(vary_pixels(crop, AugmentConfig(**{name: 0.2}), rng) != crop).any() for _ in range(1500)]
+    assert abs(np.mean(changed) - 0.2) < 0.03
+
+
+def test_a_pasted_piece_is_an_ellipse_of_the_other_image():
+    """An eighth to half of the crop wide and high, anywhere in it; it shows 30 to 90 % of the other image each way."""
+    rng, crop = np.random.default_rng(0), np.zeros((200, 100, 3), np.uint8)
+    y, x = np.mgrid[1:201, 1:201]
+    other = np.stack([x, y, np.full((200, 200), 250)], axis=2).astype(np.uint8)[:, :160]
+    sizes, ends, shown, filled = [], [], [], []
+    for _ in range(300):
+        made = paste(crop, other, rng)
+        there = made[..., 2] > 0
+        assert (made[there][:, 2] == 250).all()
+        rows, columns = np.flatnonzero(there.any(axis=1)), np.flatnonzero(there.any(axis=0))
+        size = np.array([rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1])
+        sizes.append(size / (200, 100))
+        ends.append((rows[0] / 200, rows[-1] / 200, columns[0] / 100, columns[-1] / 100))
+        values = made[there].astype(int)
+        shown.append((np.ptp(values[:, 1]) / 200, np.ptp(values[:, 0]) / 160))
+        filled.append(there.sum() / size.prod())
+        middle = made[(rows[0] + rows[-1]) // 2, (columns[0] + columns[-1]) // 2]
+        assert middle[2] == 250
+    assert crop.max() == 0
+    sizes, ends, shown = np.array(sizes), np.array(ends), np.array(shown)
+    assert 0.08 < sizes.min() < 0.14 and 0.46 < sizes.max() <= 0.5
+    assert np.corrcoef(sizes.T)[0, 1] < 0.2 and abs(sizes.mean() - 0.31) < 0.03
+    assert ends.min(axis=0)[[0, 2]].max() < 0.01 and ends.max(axis=0)[[1, 3]].min() > 0.97
+    assert np.mean(filled) == pytest.approx(np.pi / 4, abs=0.03)
+    assert 0.2 < shown.min() < 0.35 and 0.8 < shown.max() < 0.91
+    assert np.abs(shown[:, 0] - shown[:, 1]).max() < 0.15  # as high as wide of it
+
+
+def test_pieces_come_from_everywhere_and_of_a_single_pixel_too():
+    rng, crop = np.random.default_rng(0), np.zeros((200, 100, 3), np.uint8)
+    y, x = np.mgrid[1:201, 1:201]
+    other = np.stack([x, y, np.full((200, 200), 250)], axis=2).astype(np.uint8)
+    made = [paste(crop, other, rng) for _ in range(200)]
+    seen = np.concatenate([m[m[..., 2] > 0] for m in made])
+    assert seen[:, :2].min() <= 5 and seen[:, :2].max() >= 196
+    assert (paste(crop, np.full((1, 1, 3), 9, np.uint8), rng) == 9).any()
+
+
+# --- geometry, in numbers ---
+
+
+def test_the_center_moves_by_the_shift():
+    """Each way by up to the given share of the crop, of both sides on their own."""
+    plain = plain_view(np.array(BOX), JOINTS, np.ones(17), 0.75)
+    moved = np.array([(v.center - plain.center) / v.size for v in views(OFF.model_copy(update={"shift": 0.1}), 1000)])
+    assert np.abs(moved).max() <= 0.1 + 1e-9 and moved.min(axis=0).max() < -0.095 and moved.max(axis=0).min() > 0.095
+    assert np.abs(moved.mean(axis=0)).max() < 0.01 and abs(np.corrcoef(moved.T)[0, 1]) < 0.1
+
+
+def test_a_mirrored_view_is_that_of_the_mirrored_image():
+    plain = plain_view(np.array(BOX), JOINTS, np.ones(17), 0.75)
+    (view,) = views(OFF.model_copy(update={"flip": 1.0}), 1)
+    np.testing.assert_allclose(view.center, [WIDTH - 1 - plain.center[0], plain.center[1]])
+    np.testing.assert_allclose(view.keypoints, np.column_stack([WIDTH - 1 - JOINTS[:, 0], JOINTS[:, 1]])[BODY.flip_index])
+    np.testing.assert_array_equal(view.size, plain.size)
+    assert view.flipped and view.rotation == 0
+
+
+def test_an_unchanged_view_stays_and_one_more_than_eight_joints_are_enough_for_half_a_body():
+    plain = plain_view(np.array(BOX), JOINTS, np.ones(17), 0.75)
+    assert (plain.rotation, plain.flipped) == (0.0, False)
+    for view in views(OFF, 20):
+        np.testing.assert_array_equal(view.center, plain.center)
+        np.testing.assert_array_equal(view.size, plain.size)
+        assert (view.rotation, view.flipped) == (0.0, False)
+    halves = views(OFF.model_copy(update={"half_body": 1.0}), 50, visible=9)
+    assert all(not np.allclose(view.center, plain.center) for view in halves)
+
+
+def test_angles_are_cut_at_two_deviations_both_ways():
+    turns = np.array([v.rotation for v in views(OFF.model_copy(update={"rotation": 20.0, "rotation_chance": 1.0}), 2000)])
+    assert turns.min() == -40 and turns.max() == 40 and abs(turns.mean()) < 2 and (turns != 0).all()

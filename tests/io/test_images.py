@@ -18,8 +18,9 @@ from PIL import Image
 from gtpt.core.errors import SourceError
 from gtpt.core.geometry import turn_back, turn_boxes, turn_upright
 from gtpt.data.images import FileStore
-from gtpt.io import images
-from gtpt.io.images import as_rgb, decode_image, decode_stored, read_image
+from gtpt.io import arrays
+from gtpt.io.arrays import as_rgb
+from gtpt.io.images import decode_image, decode_stored, read_image
 
 UPRIGHT = {  # EXIF's own words: where the first row and the first column of what is stored belong
     1: lambda a: a,
@@ -137,7 +138,7 @@ def test_a_jpeg_that_lacks_pixels_is_never_filled_with_grey(settings: dict) -> N
 def test_few_bits_in_a_16_bit_file_are_not_black(
     depth: int, suffix: str, grey: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(images, "_warned", set())
+    monkeypatch.setattr(arrays, "_warned", set())
     image = noise()
     image[0, 0] = 255
     image = image[..., :1] if grey else image

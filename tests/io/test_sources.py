@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from gtpt.io.images import as_rgb, decode_image, read_image
+from gtpt.io.arrays import as_rgb
+from gtpt.io.images import decode_image, read_image
 from gtpt.io.sources import Selection, Skipped, open_source
 from gtpt.io.sources.camera import _camera_frames
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from gtpt.model.checkpoint import read_header
+from gtpt.train.checkpoints import FINAL, LAST
 from gtpt.train.module import DivergedError, PoseTraining
-from gtpt.train.run import FINAL, LAST, train
+from gtpt.train.run import train
 
 from ..data.figures import figure_keypoints
 

@@ -6,8 +6,9 @@ import signal
 import pytest
 
 from gtpt.cli import main
+from gtpt.train.checkpoints import LAST
 from gtpt.train.module import PoseTraining
-from gtpt.train.run import LAST, train
+from gtpt.train.run import train
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,8 @@ import yaml
 import gtpt.model.checkpoint
 from gtpt import load_skeleton
 from gtpt.model.checkpoint import read_header
-from gtpt.train.run import BEST, FINAL, LAST, train
+from gtpt.train.checkpoints import BEST, FINAL, LAST
+from gtpt.train.run import train
 
 pytestmark = pytest.mark.integration
 

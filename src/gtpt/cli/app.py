@@ -13,11 +13,15 @@ from contextlib import contextmanager
 import typer
 
 import gtpt
+from gtpt.cli.batch import batch
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
 from gtpt.cli.data import check, from_yolo, preview, synthesize
+from gtpt.cli.detect import detect
 from gtpt.cli.export import export
 from gtpt.cli.info import info
+from gtpt.cli.merge import merge
+from gtpt.cli.options import Commands
 from gtpt.cli.predict import predict
 from gtpt.cli.serve import serve
 from gtpt.cli.sweep import sweep
@@ -29,6 +33,7 @@ from gtpt.core.errors import GtptError
 FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.prediction.outputs.Summary
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,6 +41,9 @@ app = typer.Typer(
     "was skipped, 130 interrupted (what was done is kept).",
 )
 app.command()(predict)
+app.command()(merge)
+app.command()(detect)
+app.command()(batch)
 app.command()(train)
 app.command()(test)
 app.command()(convert)

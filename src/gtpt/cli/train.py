@@ -34,7 +34,7 @@ def train(
     require("lightning", "train")
     from lightning.pytorch.utilities import rank_zero_only
 
-    from gtpt.train.run import LAST
+    from gtpt.train.checkpoints import LAST
     from gtpt.train.run import train as run
 
     logging.getLogger("gtpt").setLevel(logging.INFO)

@@ -229,7 +229,7 @@ def _fields(data: Mapping[str, Any]) -> dict[str, Any]:
         "keypoints": points[..., :2],
         "keypoint_scores": points[..., 2],
         "raw_scores": _array([p["raw_scores"] for p in people], (len(people), len(skeleton)), "raw_scores"),
-        "ids": [-1 if p["id"] is None else p["id"] for p in people],
+        "ids": [NO_ID if p["id"] is None else p["id"] for p in people],
         "image_size": data["image_size"],
         "skeleton": skeleton,
     }

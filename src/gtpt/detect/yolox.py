@@ -11,7 +11,7 @@ import numpy as np
 from gtpt.core.errors import WeightsError
 from gtpt.detect.detections import Detections, Detector
 from gtpt.engines.onnx import Session
-from gtpt.io.images import as_rgb
+from gtpt.io.arrays import as_rgb
 
 STRIDES = (8, 16, 32)
 GREY = 114  # of the border that fills the network's input

@@ -75,7 +75,7 @@ def export(
     for package in ("torch", "onnx"):
         require(package, "export")
     from gtpt.data.crops import load_crops
-    from gtpt.model.official import facts_of, load_any
+    from gtpt.model.official import load_any, metadata_of
     from gtpt.weights import resolve
 
     if Path(out).suffix != ".onnx":
@@ -84,7 +84,7 @@ def export(
     model = load_any(path)
     assert model.skeleton is not None
     _check_export(model, batch, opset, precision)  # before any photo is read
-    facts, trained = facts_of(path), model.config.keep_rates
+    facts, trained = metadata_of(path), model.config.keep_rates
     model.config = replace(model.config, keep_rates=model.config.choose_keep_rates(keep_rates))
     if model.config.keep_rates != trained:
         facts["trained_keep_rates"] = trained

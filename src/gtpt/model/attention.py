@@ -1,4 +1,4 @@
-"""Multi-head attention in pieces: layers that prune read its logits before anything is asked, and groups share keys."""
+"""Multi-head attention, which the encoders of `gtpt.model.network` take apart to prune before anything is asked."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gtpt.model.pruning import patch_scores, top_patches
 
 
 class Attention(nn.Module):
-    """Multi-head attention in pieces: layers that prune read its logits first, and groups share keys.
+    """In pieces: keys and values stand on their own, since groups share them and pruned patches still answer.
 
     Attributes:
-        operator: computes it; an export puts one of its own in the place of `attention`.
+        operator: what computes it from queries, keys and values; an export puts another in the place of `attention`.
     """
 
     def __init__(self, dim: int, heads: int):
@@ -25,10 +25,11 @@ class Attention(nn.Module):
         self.operator = attention
 
     def queries(self, x: Tensor) -> Tensor:
-        """Of tokens (..., T, D), as keys and values are."""
+        """Queries (..., T, D) of normed tokens (..., T, D), the heads one after the other."""
         return F.linear(x, self.qkv.weight[: self.proj.in_features])
 
     def keys_values(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values, in the same way."""
         dim = self.proj.in_features
         return F.linear(x, self.qkv.weight[dim : 2 * dim]), F.linear(x, self.qkv.weight[2 * dim :])
 
@@ -47,7 +48,7 @@ class Attention(nn.Module):
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, scale: float) -> Tensor:
-    """Multi-head attention of queries (B, rows, D) on keys and values (B, T, D)."""
+    """What queries (B, rows, D) learn from keys and values (B, T, D): (B, rows, D)."""
     if q.requires_grad and q.device.type == "cpu" and q.dtype == torch.bfloat16:
         # the backward pass of the fused operator takes several times as long there as these three steps
         return three_step_attention(q, k, v, heads, scale)
@@ -67,4 +68,5 @@ def split_heads(x: Tensor, heads: int) -> Tensor:
 
 
 def logits(q: Tensor, k: Tensor, scale: float) -> Tensor:
-    return (q * scale) @ k.transpose(2, 3)  # (B, h, rows, T)
+    """Scaled dot products of queries (B, h, rows, d) and keys (B, h, T, d): (B, h, rows, T)."""
+    return (q * scale) @ k.transpose(2, 3)

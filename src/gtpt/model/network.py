@@ -43,33 +43,23 @@ class Explained(NamedTuple):
     kept: dict[str, list[Tensor]]
 
 
-class Encoded(NamedTuple):
-    """What `GTPT.encode` knows in the end: logits, kept patches (see `Explained`), and what training looks at.
+class Person(NamedTuple):
+    """What leaves the coarse encoder: tokens of the whole person."""
 
-    `image` (B, N, D) are the visual tokens that leave the coarse encoder, of the patches `ids` (B, N). `attention` are the
-    logits (B, h, S, N) of part and coarse keypoint tokens on them in its last layer, on which the first pruning of the
-    groups rests.
-    """
+    side: Tensor  # (B, S, D) part tokens, then coarse keypoint tokens in group order
+    image: Tensor  # (B, N, D) visual tokens
+    pos: Tensor  # (B, N, D) position embedding of each visual token
+    ids: Tensor  # (B, N) patch number of each visual token
+    attention: Tensor  # (B, h, S, N) logits of the last layer, by which the groups prune first
+
+
+class Encoded(NamedTuple):
+    """What `GTPT.encode` knows in the end: logits, kept patches (see `Explained`), and what training looks at."""
 
     x: Tensor
     y: Tensor
     kept: dict[str, list[Tensor]]
-    attention: Tensor
-    ids: Tensor
-    image: Tensor
-
-
-class Person(NamedTuple):
-    """What leaves the coarse encoder: tokens of the whole person.
-
-    `attention` (B, h, S, N) are the logits of side tokens on visual tokens in its last layer.
-    """
-
-    side: Tensor  # (B, S, D)
-    image: Tensor  # (B, N, D)
-    pos: Tensor  # (B, N, D) position embedding of each visual token
-    ids: Tensor  # (B, N) patch number of each visual token
-    attention: Tensor
+    person: Person
 
 
 class Layer(nn.Module):
@@ -198,7 +188,7 @@ class GTPT(nn.Module):
         person = self._encode_coarse(image, counts[:2], kept)
         keypoints = self._encode_groups(*self._split_groups(person, counts[2], kept), counts[2:], kept)  # (B, K, D)
         x, y = self.head_x(keypoints), self.head_y(keypoints)
-        return Encoded(x, y, kept, person.attention, person.ids, person.image)
+        return Encoded(x, y, kept, person)
 
     def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict[str, list[Tensor]]) -> Person:
         """Section 3.2: the human token finds the person, then part and keypoint tokens take its place."""

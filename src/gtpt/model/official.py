@@ -232,7 +232,7 @@ def load_any(path: str | Path, branch: Branch = "ema") -> GTPT:
     return load_official(path, branch) if path.suffix in OFFICIAL_SUFFIXES else load(path)
 
 
-def facts_of(path: Path) -> dict[str, Any]:
+def metadata_of(path: Path) -> dict[str, Any]:
     """What a file of `load_any` says beside its network, such as a calibration; nothing if it is one of the authors'."""
     return {} if path.suffix in OFFICIAL_SUFFIXES else extra_metadata(path)
 
@@ -258,7 +258,7 @@ def convert(source: str | Path, target: str | Path, branch: Branch = "ema") -> G
         raise WeightsError(f"cannot convert {source.name} to {target.name}: use *.pth (authors') and *.safetensors (ours)")
     model = load_any(source, branch)
     if target.suffix == ".safetensors":
-        save(model, target, facts_of(source))
+        save(model, target, metadata_of(source))
     else:
         state = to_official_state(model)
         replace_atomically(target, lambda path: torch.save(state, path))

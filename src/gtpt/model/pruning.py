@@ -42,7 +42,7 @@ def prune(tokens: Tensor, index: Tensor, side: int) -> Tensor:
 
 
 def rows(tokens: Tensor, index: Sequence[int], dim: int) -> Tensor:
-    """The same rows of everybody's tokens: a slice where they follow each other."""
+    """The same rows of everybody's tokens, along one axis: a slice, which copies nothing, where they follow each other."""
     if list(index) == list(range(index[0], index[-1] + 1)):
         return tokens.narrow(dim, index[0], len(index))
     return tokens.index_select(dim, torch.tensor(index, device=tokens.device))

@@ -49,7 +49,7 @@ class PatchConvolution(nn.Conv2d):
     def __init__(self, model: GTPT, order: Sequence[int]):
         patch, embed = model.config.patch, model.patch_embed
         super().__init__(len(order), model.config.dim, patch, patch)
-        gain, shift = affine(model.patch_norm)
+        gain, shift = gain_and_shift(model.patch_norm)
         weight = embed.weight.unflatten(1, (*patch, -1)).double()  # (D, rows, columns, C)
         self.weight.copy_((weight * gain).permute(0, 3, 1, 2)[:, list(order)])
         self.bias.copy_(embed.bias + (weight * shift).sum(dim=(1, 2, 3)))  # type: ignore[union-attr]
@@ -65,7 +65,7 @@ class Stem(nn.Module):
         super().__init__()
         plain = isinstance(stem, PlainStem)
         self.conv = fold(*stem.conv[:2])
-        order: Sequence[int] = range(64)
+        order: Sequence[int] = range(self.conv.out_channels)
         self.down, self.upsample, self.fuse = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         skips = []
         for stage in [stem.stage] if plain else stem.down:
@@ -167,7 +167,7 @@ def interleave(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
     return [x for pair in zip(first, second, strict=True) for x in pair]
 
 
-def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def gain_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Gain and shift per channel of a BatchNorm in evaluation, float64."""
     assert norm.running_mean is not None and norm.running_var is not None
     gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
@@ -177,7 +177,7 @@ def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 def fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """A convolution and the BatchNorm after it as one convolution."""
     folded = copy.deepcopy(conv)
-    gain, shift = affine(norm)
+    gain, shift = gain_and_shift(norm)
     folded.weight.copy_(conv.weight * gain[:, None, None, None])
     folded.bias.copy_(conv.bias * gain + shift)  # type: ignore[union-attr, operator]
     return folded

@@ -53,13 +53,16 @@ class _Halving(torch.autograd.Function):
         return grad_x, grad_weight, grad_bias
 
 
-def conv_bn(cin: int, cout: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
-    """Convolution, BatchNorm, ReLU. The ReLU may overwrite its input: a BatchNorm learns from its own input."""
+def conv_bn_relu(cin: int, cout: int, kernel: int = 1, stride: int = 1) -> nn.Sequential:
+    """(B, cin, H, W) -> (B, cout, H / stride, W / stride).
+
+    The ReLU may overwrite its input, since a BatchNorm learns from its own.
+    """
     return nn.Sequential(nn.Conv2d(cin, cout, kernel, stride, kernel // 2), nn.BatchNorm2d(cout), nn.ReLU(inplace=True))
 
 
 def depthwise_bn(channels: int, stride: int) -> nn.Sequential:
-    """Depthwise convolution and BatchNorm."""
+    """(B, channels, H, W) -> (B, channels, H / stride, W / stride); no ReLU, as in ShuffleNetV2."""
     return nn.Sequential(DepthwiseConv2d(channels, stride), nn.BatchNorm2d(channels))
 
 
@@ -90,18 +93,21 @@ def interleave(first: Tensor, second: Tensor) -> Tensor:
 
 
 class ShuffleUnit(nn.Module):
-    """ShuffleNetV2 unit: half of the channels pass by (stride 1), or both halves are convolved (stride 2)."""
+    """ShuffleNetV2 unit (Ma et al., 2018), (B, cin, H, W) -> (B, cout, H / stride, W / stride).
+
+    Half of the channels pass by (stride 1, where cin is cout), or both halves are made of all of them (stride 2).
+    """
 
     def __init__(self, cin: int, cout: int, stride: int = 1):
         super().__init__()
         half = cout // 2
         self.stride = stride
         if stride == 2:
-            self.shortcut = nn.Sequential(depthwise_bn(cin, 2), conv_bn(cin, half))
+            self.shortcut = nn.Sequential(depthwise_bn(cin, 2), conv_bn_relu(cin, half))
         self.branch = nn.Sequential(
-            conv_bn(cin if stride == 2 else half, half),
+            conv_bn_relu(cin if stride == 2 else half, half),
             depthwise_bn(half, stride),
-            conv_bn(half, half),
+            conv_bn_relu(half, half),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +119,7 @@ class ShuffleUnit(nn.Module):
 
 
 def shuffle_stage(cin: int, cout: int) -> nn.Sequential:
-    """Halve the resolution once: one unit of stride 2, three of stride 1."""
+    """(B, cin, H, W) -> (B, cout, H / 2, W / 2): one unit of stride 2, three of stride 1."""
     return nn.Sequential(ShuffleUnit(cin, cout, stride=2), *(ShuffleUnit(cout, cout) for _ in range(3)))
 
 
@@ -122,7 +128,7 @@ class PlainStem(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.conv = conv_bn(3, 64, 3, 2)
+        self.conv = conv_bn_relu(3, 64, 3, 2)
         self.stage = shuffle_stage(64, channels)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -130,7 +136,7 @@ class PlainStem(nn.Module):
 
 
 class Upsample(nn.Sequential):
-    """Twice the resolution by pixel shuffle."""
+    """(B, cin, H, W) -> (B, cout, 2 H, 2 W), by pixel shuffle."""
 
     def __init__(self, cin: int, cout: int):
         super().__init__(nn.Conv2d(cin, 4 * cout, 1), nn.PixelShuffle(2), nn.BatchNorm2d(cout), nn.ReLU(inplace=True))
@@ -142,10 +148,12 @@ class PyramidStem(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         c1, c2, c3 = channels, channels * 3 // 2, channels * 2
-        self.conv = conv_bn(3, 64, 3, 2)
+        self.conv = conv_bn_relu(3, 64, 3, 2)
         self.down = nn.ModuleList([shuffle_stage(64, c1), shuffle_stage(c1, c2), shuffle_stage(c2, c3)])
         self.upsample = nn.ModuleList([Upsample(c3, c2), Upsample(c2, c1)])
-        self.fuse = nn.ModuleList(nn.Sequential(conv_bn(2 * c, c), ShuffleUnit(c, c), ShuffleUnit(c, c)) for c in (c2, c1))
+        self.fuse = nn.ModuleList(
+            nn.Sequential(conv_bn_relu(2 * c, c), ShuffleUnit(c, c), ShuffleUnit(c, c)) for c in (c2, c1)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         x1 = self.down[0](self.conv(images))  # stride 4

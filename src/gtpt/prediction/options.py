@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ class Help:
         short: one-letter name on the command line.
         least, most: bounds of a number, both allowed.
         shell: whether the command line has it too.
+        matters: whether results depend on it; what does must be the same for all shards.
+        batch: whether `gtpt batch` has it too, which reads and writes by ways of its own.
     """
 
     text: str
@@ -35,14 +38,59 @@ class Help:
     least: float | None = None
     most: float | None = None
     shell: bool = True
+    matters: bool = True
+    batch: bool = True
+
+
+@dataclass(frozen=True)
+class Share:
+    """One of the equal parts into which a call is divided: every photo, and every other source, is in exactly one.
+
+    Attributes:
+        number: from 1.
+        count: how many there are.
+    """
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Share:
+        """From 3/16; InputError for anything else."""
+        match = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", str(text), re.ASCII)
+        if match is None or int(match[1]) > int(match[2]):
+            raise InputError(f"shard must be i/n with 1 <= i <= n, such as 3/16, got {text!r}")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def has(self, source: int) -> bool:
+        """Is the n-th source, one that is not divided, in this share?"""
+        return source % self.count == self.number - 1
+
+    def photos(self, source: int) -> slice:
+        """Those of the photos of the n-th source; each source begins with another share, so that small ones spread."""
+        return slice((self.number - 1 - source) % self.count, None, self.count)
 
 
 @dataclass(frozen=True)
 class Options:
     """How `predict` works; `check` says what does not go together."""
 
-    out: Annotated[str | Path, Help("Folder for the results; made if it is not there.", short="-o")] = "out"
+    out: Annotated[
+        str | Path, Help("Folder for the results; made if it is not there.", short="-o", matters=False, batch=False)
+    ] = "out"
     _: KW_ONLY
+    list: Annotated[
+        str | Path | None, Help("A text file with more sources, one in each line.", matters=False, batch=False)
+    ] = None
+    shard: Annotated[
+        str | None,
+        Help(
+            "Do only the i-th of n shares of the work, as 3/16; `gtpt merge` joins all of them.", matters=False, batch=False
+        ),
+    ] = None
     weights: Annotated[str | Path, Help("Registered name, *.onnx, *.safetensors or *.pth.", short="-w")] = DEFAULT_WEIGHTS
     detector: Annotated[
         str | Path | Callable[[Sequence[np.ndarray]], Sequence[Any]],
@@ -62,13 +110,20 @@ class Options:
             "`gtpt.detect.GivenBoxes` takes."
         ),
     ] = None
-    format: Annotated[str | None, Help(f"{', '.join(FORMATS)}. Default: coco, for videos jsonl.")] = None
-    draw: Annotated[bool, Help("Draw the poses into pictures and videos.")] = True
+    format: Annotated[str | None, Help(f"{', '.join(FORMATS)}. Default: coco, for videos jsonl.", batch=False)] = None
+    draw: Annotated[bool, Help("Draw the poses into pictures and videos.", batch=False)] = True
     show: Annotated[
-        bool, Help("Show the people in a window meanwhile; q or Esc ends it. A photo stays until a key is pressed.")
+        bool,
+        Help(
+            "Show the people in a window meanwhile; q or Esc ends it. A photo stays until a key is pressed.",
+            matters=False,
+            batch=False,
+        ),
     ] = False
-    explain: Annotated[bool, Help("Also show which patches each keypoint group kept (needs torch).")] = False
-    threshold: Annotated[float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1)] = VISIBLE
+    explain: Annotated[bool, Help("Also show which patches each keypoint group kept (needs torch).", batch=False)] = False
+    threshold: Annotated[
+        float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1, batch=False)
+    ] = VISIBLE
     min_score: Annotated[float, Help("Drop people with a lower score: detector times mean keypoint.", least=0, most=1)] = (
         0.0
     )
@@ -86,11 +141,21 @@ class Options:
         str,
         Help("cpu; onnxruntime: cuda, coreml; openvino: gpu, npu; torch: cuda, cuda:1. An error if it is not there."),
     ] = "cpu"
-    threads: Annotated[int | None, Help("CPU threads of the network. Default: the engine's choice.", least=1)] = None
+    threads: Annotated[
+        int | None, Help("CPU threads of the network. Default: the engine's choice.", least=1, matters=False)
+    ] = None
     precision: Annotated[str, Help("float32, or bfloat16: faster, in OpenVINO on CPUs that have it.")] = "float32"
-    batch_size: Annotated[int, Help("People per call of the network.", least=1)] = 32
+    batch_size: Annotated[int, Help("People per call of the network.", least=1, matters=False)] = 32
     flip_test: Annotated[bool, Help("Average with the mirrored crop: slower, a little better.")] = False
-    quiet: Annotated[bool, Help("Show no progress bar.", shell=False)] = False
+    resume: Annotated[
+        bool,
+        Help(
+            "Go on with what a call of the same options and folder has begun: what is done is not done again.",
+            matters=False,
+            batch=False,
+        ),
+    ] = False
+    quiet: Annotated[bool, Help("Show no progress bar.", shell=False, matters=False, batch=False)] = False
 
     def check(self) -> None:
         """InputError for values out of bounds, or that do not go together."""
@@ -110,6 +175,16 @@ class Options:
         if callable(self.detector) and (self.detector_threshold is not None or self.detector_device is not None):
             raise InputError("a detector of your own has its own threshold and device: leave out those of gtpt")
         Selection(self.stride, self.start, self.end)
+        self.share  # noqa: B018  # says what is wrong with `shard`
+
+    @property
+    def share(self) -> Share | None:
+        """The part of the work that this call does; None: all of it."""
+        return None if self.shard is None else Share.parse(self.shard)
+
+    def files(self) -> Sequence[str | Path]:
+        """What is, or may be, read beside the sources: networks and boxes."""
+        return [value for value in (self.boxes, self.weights, self.detector) if isinstance(value, (str, Path))]
 
     def follows(self, kind: Kind) -> bool:
         """Are people of such a source followed from frame to frame?"""

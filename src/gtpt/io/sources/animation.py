@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from gtpt.core.errors import SourceError
-from gtpt.io.images import count_pictures, open_header, page_to_rgb, read_file
+from gtpt.io.arrays import page_to_rgb
+from gtpt.io.images import count_pictures, open_header, read_file
 from gtpt.io.sources.base import Frame, Selection, Skipped, Source
 from gtpt.io.sources.photos import FOLDER_FPS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -28,7 +28,8 @@ class Frame:
     """One picture.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB, contiguous, upright (EXIF and display rotation are applied).
+        image: (H, W, 3) uint8, RGB, contiguous, upright (EXIF and display rotation are applied); 0x0 pixels if whoever
+            opened the source knew the photo.
         index: number of the frame in the source, from 0; a stride or a start leaves gaps, it does not renumber.
         time: seconds since the beginning of the source, strictly increasing.
         name: file name of a photo, else "frame".
@@ -57,25 +58,27 @@ class Frame:
 
 @dataclass
 class Skipped:
-    """What could not be used: how many in all, and name and reason of the first 100."""
+    """What could not be used: how many in all, and name and reason of the first ones."""
 
     count: int = 0
     items: list[tuple[str, str]] = field(default_factory=list)
+    kept: int = 100
 
     def add(self, name: str, reason: str) -> None:
         self.count += 1
-        if len(self.items) < 100:
+        if len(self.items) < self.kept:
             self.items.append((name, reason))
             logger.warning("skipped %s: %s", name, reason)
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which frames the user asked for."""
+    """Which frames the user asked for; `photos` tells which of those that remain of several photos."""
 
     stride: int
     start: float | None
     end: float | None
+    photos: slice | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.stride, int) or self.stride < 1:
@@ -97,6 +100,10 @@ class Selection:
                     yield frame
                 inside += 1
 
+    def of_photos(self, count: int) -> range:
+        """The numbers of those wanted of so many photos."""
+        return range(0, count, self.stride)[self.photos or slice(None)]
+
     def count(self, frames: int, fps: float | None) -> int:
         """About how many of so many frames are selected."""
         if fps:
@@ -115,6 +122,7 @@ class Source:
         skipped: broken frames and unreadable files so far, and why a stream or camera ended, or a video before its end.
         pixel_aspect: width of a pixel by its height, as the frames are meant to be shown; 1 for nearly everything.
         audio: the file whose sound belongs to the frames, if any: that of a video.
+        photos: the files of a folder or list, also those that are not wanted.
     """
 
     def __init__(
@@ -127,6 +135,7 @@ class Source:
         frame_count: int | None = None,
         pixel_aspect: Fraction = SQUARE,
         audio: str | None = None,
+        photos: Sequence[Path] = (),
         close: Callable[[], None] = lambda: None,
     ) -> None:
         self.kind = kind
@@ -134,6 +143,7 @@ class Source:
         self.frame_count = frame_count
         self.pixel_aspect = pixel_aspect
         self.audio = audio
+        self.photos = photos
         self.skipped = skipped
         self._frames = frames
         self._close = close
