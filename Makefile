@@ -30,7 +30,7 @@ test: $(STAMP) lint
 test-fast: $(STAMP)
 	$(PYTEST) -m "not integration"
 
-# Do tests fail for small changes of the code? Two hours on one core; MUTANTS='*[37]' tries a fifth.
+# Do tests fail for small changes of the code? About an hour on one core; MUTANTS='*[37]' tries a fifth.
 MUTANTS ?= *
 mutants: $(STAMP)
 	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/mutmut run --max-children 1 "$(MUTANTS)"

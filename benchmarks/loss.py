@@ -10,6 +10,7 @@ import time
 import torch
 from torch import Tensor
 
+from gtpt.benchmark import machine
 from gtpt.train.loss import global_perceived_loss
 
 
@@ -27,7 +28,8 @@ def looped(pruned: list[Tensor], entire: list[Tensor], targets: list[Tensor], we
 
 
 def main(batch: int = 4, repeats: int = 15) -> None:
-    print("joints  loop ms  at once ms  ratio (median of pairs)  difference")
+    print(f"{machine()}; 1 thread, batch {batch}; medians of {repeats} pairs\n")
+    print("| joints | loop, ms | at once, ms | ratio | difference |\n|---:|---:|---:|---:|---:|")
     for joints in (17, 133):
         torch.manual_seed(0)
         pruned, entire = ([torch.randn(batch, joints, n, requires_grad=True) for n in (384, 512)] for _ in range(2))
@@ -45,7 +47,7 @@ def main(batch: int = 4, repeats: int = 15) -> None:
             once.append(time.perf_counter() - middle)
         ratio = sorted(x / y for x, y in zip(loop, once, strict=True))[repeats // 2]
         times = [1e3 * sorted(t)[repeats // 2] for t in (loop, once)]
-        print(f"{joints:>6}  {times[0]:>7.1f}  {times[1]:>10.2f}  {ratio:>23.1f}  {abs(a.item() - b.item()):.1e}")
+        print(f"| {joints} | {times[0]:.1f} | {times[1]:.2f} | {ratio:.1f} | {abs(a.item() - b.item()):.1e} |")
 
 
 if __name__ == "__main__":

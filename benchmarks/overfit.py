@@ -73,11 +73,11 @@ def main() -> None:
         start = time.perf_counter()
         train(load_experiment(out / "experiment.yaml", arguments.overrides), progress=False)
         seconds = time.perf_counter() - start
-        print("step   AP    AP .75")
+        print("| step | AP | AP .75 |\n|---:|---:|---:|")
         for line in map(json.loads, (out / "run" / "validation.jsonl").read_text().splitlines()):
-            print(f"{line['step']:>4}  {line['AP']:.3f}  {line['AP .75']:.3f}")
+            print(f"| {line['step']} | {line['AP']:.3f} | {line['AP .75']:.3f} |")
         final = measure(out / "run" / FINAL, source["annotations"], source["images"], flip=False)
-        print(f"without flip test, at the end: AP {final.ap:.3f}; {seconds:.0f} s")
+        print(f"\nAP at the end without flip test, as nothing was mirrored: {final.ap:.3f}; {seconds:.0f} s of training.")
 
 
 if __name__ == "__main__":

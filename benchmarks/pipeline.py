@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gtpt import Pipeline, PoseEstimator, Tracker
+from gtpt.benchmark import machine
 from gtpt.data.coco import open_stores, read_coco
 from gtpt.detect import WholeImage
 from gtpt.engines import Engine
@@ -43,7 +44,8 @@ def share() -> None:
     estimator.engine = network = Timed(estimator.engine)
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (720, 1280, 3), dtype=np.uint8)
-    print("people  ms per frame  people/s  outside the network")
+    print(f"{machine()}; 1 thread, 1280x720\n")
+    print("| people | ms per frame | people/s | outside the network |\n|---:|---:|---:|---:|")
     for people in (1, 5, 20):
         corners = rng.uniform((0, 0), (1000, 400), (people, 2))
         boxes = np.concatenate([corners, corners + np.array([120, 300])], axis=1)
@@ -54,7 +56,7 @@ def share() -> None:
             whole.append(time.perf_counter() - began)
             outside.append(1 - network.seconds / whole[-1])
         ms = 1e3 * np.median(whole[3:])
-        print(f"{people:>6}  {ms:>12.1f}  {1e3 * people / ms:>8.0f}  {np.median(outside[3:]):>19.1%}")
+        print(f"| {people} | {ms:.1f} | {1e3 * people / ms:.0f} | {np.median(outside[3:]):.1%} |")
 
 
 def memory(frames: int = 3000) -> None:
@@ -73,7 +75,8 @@ def memory(frames: int = 3000) -> None:
     for result in pipeline(video()):
         if result.frame.index == frames // 10:
             early = peak()
-    print(f"{frames} frames: peak {early:.0f} MiB after a tenth, {peak():.0f} MiB at the end")
+    print("| frames | peak after a tenth, MiB | at the end, MiB |\n|---:|---:|---:|")
+    print(f"| {frames:,} | {early:.0f} | {peak():.0f} |")
 
 
 def refine(data: Path) -> None:
@@ -86,11 +89,12 @@ def refine(data: Path) -> None:
     again = estimator(images, [boxes_from_poses(p) for p in whole])
     corners = np.concatenate([persons.boxes[:, :2], persons.boxes[:, :2] + np.maximum(persons.boxes[:, 2:], 1)], axis=1)
     true = estimator(images, list(corners[:, None]))
+    print(f"| box, of {len(persons):,} people | mean OKS | OKS above 0.5 |\n|---|---:|---:|")
     for name, poses in (("whole image", whole), ("refined once", again), ("ground-truth box", true)):
         points = np.concatenate([p.keypoints for p in poses])
         similarity = keypoint_similarity(points, persons.keypoints, persons.areas, estimator.skeleton.sigmas)
         oks = (similarity * persons.visible).sum(axis=1) / persons.visible.sum(axis=1)
-        print(f"{name:<17} mean OKS {oks.mean():.3f}, OKS > 0.5 for {(oks > 0.5).mean():.1%} of {len(persons)} people")
+        print(f"| {name} | {oks.mean():.3f} | {(oks > 0.5).mean():.1%} |")
 
 
 if __name__ == "__main__":

@@ -89,18 +89,18 @@ def microseconds(people: int, frames: int = 200) -> float:
 
 
 def main() -> None:
+    print("| standing, noise | fps | jitter of position | jitter of acceleration |\n|---|---:|---:|---:|")
     for fps in (15, 30, 60):
         for noise in (1.0, 2.0, 3.0):
             position, acceleration = jitter(noise, fps)
-            print(f"still, {fps} fps, noise {noise:.0f} px: jitter -{position:.0%} (acceleration -{acceleration:.0%})")
+            print(f"| {noise:.0f} px | {fps} | -{position:.0%} | -{acceleration:.0%} |")
+    print("\n| walking, 30 fps, noise 2 px | frames late | worst joint | error as observed, px | smoothed, px |")
+    print("|---|---:|---:|---:|---:|")
     for speed in (0.2, 0.4, 0.7, 1.4, 2.0):
         late, before, after = lag(speed)
-        print(
-            f"walking {speed} m/s, 30 fps, noise 2 px: {late.mean():.2f} frames late (worst joint {late.max():.2f}), "
-            f"error {before:.1f} -> {after:.1f} px"
-        )
-    for people in (1, 5, 20):
-        print(f"{people:3d} people: {microseconds(people):6.0f} microseconds per update")
+        print(f"| {speed} m/s | {late.mean():.2f} | {late.max():.2f} | {before:.1f} | {after:.1f} |")
+    times = ", ".join(f"{microseconds(people) / 1e3:.2f} ms for {people}" for people in (1, 5, 20))
+    print(f"\nAn update takes {times} people.")
 
 
 if __name__ == "__main__":

@@ -204,22 +204,23 @@ SCENARIOS = {
     "4 people, 30 fps": {"people": 4},
     "4 people, 10 fps": {"people": 4, "fps": 10.0},
     "8 people, 30 fps": {"people": 8},
-    "4 people, 30 fps, 20 % missed": {"people": 4, "missed": 0.2},
-    "4 people, 30 fps, a ghost in 10 % of the frames": {"people": 4, "ghosts": 0.1},
+    "4 people, 20 % missed": {"people": 4, "missed": 0.2},
+    "4 people, false people in 10 % of frames": {"people": 4, "ghosts": 0.1},
 }
 
 
 def main() -> None:
-    columns = f"{'IDF1':>6} {'MOTA':>6} {'of detected':>12} {'switches':>9} {'boxes':>7} {'people':>7}"
-    print(f"{'10 videos of 12 s each':50} {columns}")
+    print("| scene, 10 videos of 12 s | IDF1 | MOTA | MOTA of detected | id switches | boxes / people |")
+    print("|---|---:|---:|---:|---:|---:|")
     for name, options in SCENARIOS.items():
         row = evaluate([crowd(seed, **options) for seed in range(10)])
         print(
-            f"{name:50} {row['idf1']:6.3f} {row['mota']:6.3f} {row['mota_of_detected']:12.3f} {row['num_switches']:9.0f} "
-            f"{row['num_predictions']:7.0f} {row['num_objects']:7.0f}"
+            f"| {name} | {row['idf1']:.3f} | {row['mota']:.3f} | {row['mota_of_detected']:.3f} | "
+            f"{row['num_switches']:.0f} | {row['num_predictions']:,.0f} / {row['num_objects']:,.0f} |",
+            flush=True,
         )
-    for people in (1, 5, 20):
-        print(f"{people:3d} people: {microseconds(people):6.0f} microseconds per update")
+    times = ", ".join(f"{microseconds(people) / 1e3:.2f} ms for {people}" for people in (1, 5, 20))
+    print(f"\nAn update takes {times} people.")
 
 
 if __name__ == "__main__":

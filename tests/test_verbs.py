@@ -17,6 +17,8 @@ import pytest
 import typer.main
 
 import gtpt
+from gtpt.about import about
+from gtpt.batch.run import batch
 from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
 from gtpt.core.urls import without_secrets
@@ -26,10 +28,12 @@ from gtpt.evaluate import test as measure
 from gtpt.export.onnx import export
 from gtpt.io.sources import Skipped, Source
 from gtpt.model import convert
+from gtpt.prediction.detections import write_detections
 from gtpt.prediction.options import Options
 from gtpt.prediction.outputs import file_stem, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.runner import Runner, predict
+from gtpt.sweep import sweep
 from gtpt.train import train
 from gtpt.weights import download, list_weights
 
@@ -47,12 +51,16 @@ def names(function: Callable) -> set[str]:
     ("verb", "here"),
     [
         ("predict", names(predict) - {"quiet"}),
+        ("info", names(about)),
+        ("detect", names(write_detections) - {"quiet"}),
         ("merge", names(gtpt.merge)),
+        ("batch", names(batch) - {"progress"}),
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
         ("convert", names(convert)),
         ("export", names(export)),
         ("benchmark", names(benchmark)),
+        ("sweep", names(sweep) - {"progress"}),
         ("data check", names(check_data) - {"progress"}),
         ("weights list", names(list_weights) - {"registry"}),
         ("weights download", names(download) - {"registry", "format"}),
@@ -61,7 +69,7 @@ def names(function: Callable) -> set[str]:
 def test_python_and_command_line_share_names(verb: str, here: set[str]) -> None:
     command = typer.main.get_command(app)
     for word in verb.split():
-        command = command.commands[word]  # type: ignore[attr-defined]
+        command = command.get_command(None, word)  # type: ignore[attr-defined]
     there = {option.name for option in command.params} - ONLY_THERE
     assert here - EXPERIMENT == there - EXPERIMENT
 
@@ -191,7 +199,7 @@ def test_progress_says_the_speed_of_a_short_run(frames: int, monkeypatch: pytest
             yield SimpleNamespace(poses=[None, None])
 
     source = Source("video", iter(()), Skipped(), frame_count=frames)
-    assert len(list(show_progress(results(), source, False))) == frames
+    assert len(list(show_progress(results(), source, False, lambda r: len(r.poses)))) == frames
     assert f"{frames}/{frames} {2 * frames} people, 2.0 frames/s" in console.export_text()
 
 
@@ -268,6 +276,24 @@ def test_modules_come_on_first_use() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="trian"):
         gtpt.trian  # noqa: B018
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """Nor do options that a command takes from `Options` differ from one use to the next."""
+    code = """
+import sys
+from gtpt.cli import main
+for arguments in (["--help"], ["data", "--help"]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert not end.code
+assert not {"numpy", "cv2", "yaml", "onnxruntime", "torch"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    first, again = (typer.main.get_command(app).get_command(None, "predict") for _ in range(2))  # type: ignore[attr-defined]
+    assert [p.opts for p in first.params] == [p.opts for p in again.params]
+    assert ["--min-score"] in [p.opts for p in first.params] and ["--json"] in [p.opts for p in first.params]
 
 
 def test_unknown_setting_is_named(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "mutants"
-STATES = {0: "survived", 5: "no test", 33: "no test", None: "not run"}  # pytest's exit codes and mutmut's; others killed
+TIMED_OUT = dict.fromkeys((36, -24, 152), "timed out")  # hangs, or the machine is too busy to tell
+STATES = {0: "survived", 1: "killed", None: "not run", 5: "no test", 33: "no test", **TIMED_OUT}  # by exit code
 
 
 def results() -> Iterator[tuple[str, str, str]]:
@@ -20,7 +21,7 @@ def results() -> Iterator[tuple[str, str, str]]:
     for path in sorted(FOLDER.rglob("*.meta")):
         module = path.relative_to(FOLDER / "src/gtpt").as_posix().removesuffix(".py.meta")
         for mutant, code in json.loads(path.read_text())["exit_code_by_key"].items():
-            yield module, mutant, STATES.get(code, "killed")
+            yield module, mutant, STATES.get(code, "killed")  # or crashed
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
         print(f"| {module} | {count.total()} | {tried} | {killed} | {killed / max(tried, 1):.0%} |")
     print("\nalive:")
     for _, mutant, state in found:
-        if state in ("survived", "no test"):
+        if state in ("survived", "no test", "timed out"):
             print(f"  {mutant} ({state})")
 
 

@@ -8,7 +8,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gtpt import benchmark, core, data, detect, engines, evaluate, export, io, model, tracking, train, viz, web, weights
+    from gtpt import (
+        batch,
+        benchmark,
+        core,
+        data,
+        detect,
+        engines,
+        evaluate,
+        export,
+        io,
+        model,
+        tracking,
+        train,
+        viz,
+        web,
+        weights,
+    )
     from gtpt.core.errors import GtptError
     from gtpt.core.poses import Poses
     from gtpt.core.skeleton import Skeleton, load_skeleton
@@ -41,7 +57,9 @@ _HOME = {  # of what comes on first use
     "read_image": "gtpt.io.images",
     **dict.fromkeys(("to_coco", "to_csv", "to_openpose", "to_pandas", "to_supervision"), "gtpt.io.formats"),
 }
-_MODULES = frozenset("benchmark core data detect engines evaluate export io model tracking train viz web weights".split())
+_MODULES = frozenset(
+    "batch benchmark core data detect engines evaluate export io model tracking train viz web weights".split()
+)
 
 __all__ = [
     "GtptError",
@@ -51,6 +69,7 @@ __all__ = [
     "Skeleton",
     "Smoother",
     "Tracker",
+    "batch",
     "benchmark",
     "core",
     "data",

@@ -287,8 +287,8 @@ def test_people_are_expected_where_their_velocity_takes_them() -> None:
 
 
 def test_velocity_is_that_of_the_keypoints_that_were_seen_both_times() -> None:
-    tracker, start = Tracker(BODY), standing(100)
-    scores = np.full((1, 17), 0.9, np.float32)
+    tracker, start = Tracker(BODY), standing(100, 0.3)
+    scores = np.full((1, 17), 0.3, np.float32)
     scores[0, 5:] = 0
     tracker.update(start.with_(keypoint_scores=scores), 1.0)
     keypoints = start.keypoints + np.array([10, -20])

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from gtpt.evaluate.run import test as evaluate
 from gtpt.model import build, load, save
 from gtpt.model.checkpoint import read_header
 from gtpt.train.checkpoints import BEST, LAST, CheckpointKeeper
+from gtpt.train.config import load_experiment
 from gtpt.train.module import PoseTraining
 from gtpt.train.run import _alone_in, train, training_set
 
@@ -33,17 +36,42 @@ def gradients(out: Path) -> list[np.ndarray]:
     return [state[i]["exp_avg"].numpy() * 10 for i in sorted(state)]
 
 
-def test_two_processes_make_the_step_of_one(experiment_file, figures, tmp_path):
+def torchrun(nodes: int, *arguments: str) -> list[str]:
+    """One process on each of several machines, all of which are this one: what stderr of each says."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    agents = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", f"--nnodes={nodes}", "--nproc-per-node=1"),
+                *(f"--node-rank={rank}", "--master-addr=127.0.0.1", f"--master-port={port}", *arguments),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(nodes)
+    ]
+    said = [agent.communicate(timeout=300)[1] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0] * nodes, "\n".join(said)
+    return said
+
+
+@pytest.mark.parametrize("how", ["devices", "nodes"])
+def test_two_processes_make_the_step_of_one(how, experiment_file, figures, tmp_path):
     """Two processes with two persons each have the mean gradient of one with four; see frozen_norms.py on BatchNorm."""
     annotations = json.loads((figures / "annotations.json").read_text())
     annotations["annotations"] = annotations["annotations"][:4]
     (tmp_path / "four.json").write_text(json.dumps(annotations))
     source = f"[{{annotations: {tmp_path / 'four.json'}, images: {figures / 'images'}}}]"
     common = [str(experiment_file), f"data.train={source}", "data.val=null", "train.epochs=1"]
-    both = [*common, "train.devices=2", "train.batch_size=2", f"out={tmp_path / 'two'}"]
-    done = subprocess.run([sys.executable, frozen_norms.__file__, *both], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    assert "Warning" not in done.stderr
+    both = [*common, f"train.{how}=2", "train.batch_size=2", f"out={tmp_path / 'two'}"]
+    if how == "nodes":
+        torchrun(2, frozen_norms.__file__, *both)
+    else:
+        done = subprocess.run([sys.executable, frozen_norms.__file__, *both], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr
     frozen_norms.train_fixed(*common, f"out={tmp_path / 'one'}")
     one, two = gradients(tmp_path / "one"), gradients(tmp_path / "two")
     size = np.sqrt(np.mean([np.square(g).mean() for g in one]))
@@ -51,6 +79,35 @@ def test_two_processes_make_the_step_of_one(experiment_file, figures, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4 * size)
     assert read_header(tmp_path / "one/final.safetensors")["step"] == 1
     assert read_header(tmp_path / "two/final.safetensors")["step"] == 1  # not 2: they shared the persons
+    alone = load_experiment(experiment_file, [*common[1:], "train.epochs=2", f"out={tmp_path / 'two'}"])
+    with pytest.raises(ValueError, match=r"made with 2 x 2 persons in a step .*, these settings give 1 x 4"):
+        train(alone, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("started", "settings", "message"),
+    [
+        ({}, ["train.nodes=2"], r"start the command on each machine"),
+        ((8, 16), ["train.nodes=2"], r"8 processes on each of 2 machines.*give train\.devices=8 train\.nodes=2"),
+        ((1, 2), [], r"1 processes on each of 2 machines.*train\.devices=1 train\.nodes=2"),
+    ],
+)
+def test_processes_that_nobody_started_are_not_waited_for(started, settings, message, experiment, monkeypatch):
+    if started:
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(started[0]))
+        monkeypatch.setenv("WORLD_SIZE", str(started[1]))
+    with pytest.raises(ValueError, match=message):
+        train(experiment(*settings), progress=False)
+
+
+def test_machines_that_see_different_folders_are_refused(experiment):
+    module = PoseTraining(build("gtpt-t", input_size=(48, 64)), experiment().train, None)
+    answers = {False: True, True: False}  # some have a checkpoint, not all
+    strategy = SimpleNamespace(reduce_boolean_decision=lambda _, **how: answers[how["all"]])
+    module._trainer = SimpleNamespace(strategy=strategy, ckpt_path=None)
+    with pytest.raises(ValueError, match="a disk that all of them share"):
+        module.setup("fit")
 
 
 def test_two_passes_share_the_tokens(experiment):

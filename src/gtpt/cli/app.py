@@ -13,14 +13,18 @@ from contextlib import contextmanager
 import typer
 
 import gtpt
+from gtpt.cli.batch import batch
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
 from gtpt.cli.data import check, from_yolo, preview, synthesize
+from gtpt.cli.detect import detect
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.merge import merge
+from gtpt.cli.options import Commands
 from gtpt.cli.predict import predict
 from gtpt.cli.serve import serve
+from gtpt.cli.sweep import sweep
 from gtpt.cli.train import test, train
 from gtpt.cli.web import web
 from gtpt.cli.weights import app as weights
@@ -29,6 +33,7 @@ from gtpt.core.errors import GtptError
 FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.prediction.outputs.Summary
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,12 +42,15 @@ app = typer.Typer(
 )
 app.command()(predict)
 app.command()(merge)
+app.command()(detect)
+app.command()(batch)
 app.command()(train)
 app.command()(test)
 app.command()(convert)
 app.command()(export)
 app.command()(info)
 app.command()(benchmark)
+app.command()(sweep)
 app.command()(web)
 app.command()(serve)
 data = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from gtpt.cli.predict import show
+from gtpt.cli.predict import show_summary
 
 
 def merge(
@@ -22,5 +22,5 @@ def merge(
     from gtpt.prediction.merge import merge as run
 
     summary = run(shards, out)
-    show(summary, as_json)
+    show_summary(summary, as_json, what="poses", kept="what was done is kept")
     raise typer.Exit(summary.exit_code)

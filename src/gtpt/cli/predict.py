@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gtpt.prediction.options import Help, Options, described
+from gtpt.cli.options import with_options
 
 if TYPE_CHECKING:
     from gtpt.prediction.outputs import Summary
@@ -18,35 +15,7 @@ if TYPE_CHECKING:
 SHOWN = 4  # files of a source that are named on the terminal
 
 
-def _option(name: str, hint: Any, help_: Help, default: Any) -> inspect.Parameter:
-    """An option of `Options` as one of the command line: what is not a number or a switch is a text there."""
-    kind = next((t for t in (bool, int, float) if t in (hint, *get_args(hint))), str)
-    names = [f"--{name.replace('_', '-')}"] if kind is not bool or default is False else []
-    info = typer.Option(
-        default if default is None else kind(default),
-        *names,
-        *([help_.short] if help_.short else []),
-        min=help_.least,
-        max=help_.most,
-        help=help_.text,
-    )
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=info, annotation=kind)
-
-
-def _with_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of `Options` in place of its `**options`."""
-    defaults = {field.name: field.default for field in fields(Options)}
-    shown = {name: (hint, help_) for name, (hint, help_) in described().items() if help_.shell}
-    options = [_option(name, hint, help_, defaults[name]) for name, (hint, help_) in shown.items()]
-    signature = inspect.signature(function, eval_str=True)
-    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    first, last = own[:1], [p.replace(kind=p.KEYWORD_ONLY) for p in own[1:]]
-    function.__signature__ = signature.replace(parameters=[*first, *options, *last])  # type: ignore[attr-defined]
-    function.__annotations__ = {p.name: p.annotation for p in (*first, *options, *last)}
-    return function
-
-
-@_with_options
+@with_options(lambda help_: help_.shell)
 def predict(
     sources: list[str] = typer.Argument([], help="Photos, folders of photos, videos, stream URLs, or a camera number."),
     as_json: bool = typer.Option(False, "--json", help="Print a summary as JSON and show no progress."),
@@ -62,22 +31,32 @@ def predict(
     if not sources and options["list"] is None:
         raise typer.BadParameter("give some, or --list FILE", param_hint="SOURCES")
     summary = run(sources, **options, quiet=as_json)
-    show(summary, as_json)
+    show_summary(summary, as_json, what="poses", kept="what was done is kept, and the same command with --resume goes on")
     raise typer.Exit(summary.exit_code)
 
 
-def show(summary: Summary, as_json: bool) -> None:
+def show_summary(summary: Summary, as_json: bool, *, what: str, kept: str) -> None:
+    """What a call did, as text or JSON.
+
+    Args:
+        summary: of the call.
+        as_json: instead of text.
+        what: was found.
+        kept: what an interrupted call has left.
+    """
     import json
 
     if as_json:
         typer.echo(json.dumps(summary.to_dict()))
         return
     for source in summary.sources:
-        typer.echo(f"{source.name}: {source.people} poses in {source.frames} frames -> {_listed(source.files)}")
+        files = f" -> {_listed(source.files)}" if source.files else ""
+        before = f" ({source.resumed} of them known from before)" if source.resumed else ""
+        typer.echo(f"{source.name}: {source.people} {what} in {source.frames} frames{before}{files}")
     for name, reason in summary.skipped:
         typer.secho(f"skipped {name}: {reason}", fg="yellow", err=True)
     if summary.interrupted:
-        typer.secho("interrupted; what was done is kept", fg="yellow", err=True)
+        typer.secho(f"interrupted; {kept}", fg="yellow", err=True)
 
 
 def _listed(files: list[str]) -> str:

@@ -48,7 +48,12 @@ def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
 
 def turn_back(image: np.ndarray, orientation: int) -> np.ndarray:
     """The stored picture from the upright one: the inverse of `turn_upright`."""
-    return turn_upright(image, {6: 8, 8: 6}.get(orientation, orientation))
+    return turn_upright(image, turned_back(orientation))
+
+
+def turned_back(orientation: int) -> int:
+    """The EXIF number that undoes another one."""
+    return {6: 8, 8: 6}.get(orientation, orientation)
 
 
 def turn_boxes(boxes: np.ndarray, orientation: int, stored_size: tuple[int, int]) -> np.ndarray:

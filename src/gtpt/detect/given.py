@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import logging
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gtpt.core.errors import AnnotationError
-from gtpt.core.geometry import MAX_COORDINATE, meant_pixels, turn_boxes
+from gtpt.core.geometry import MAX_COORDINATE, meant_pixels, turn_boxes, turned_back
 from gtpt.data.annotations import Annotations, read_results
 from gtpt.data.images import read_json
 from gtpt.detect.detections import SCORE_ROUNDING, Detections, Detector, to_detections
@@ -82,6 +84,15 @@ class GivenBoxes(Detector):
         """Images that have an entry."""
         return len(self._by_number) + len(self._by_name)
 
+    def digest(self) -> str:
+        """sha256 of all boxes and the names of their images."""
+        digest = hashlib.sha256()
+        everything = [(str(n), found) for n, found in self._by_number.items()] + list(self._by_name.items())
+        for name, found in sorted(everything, key=itemgetter(0)):
+            digest.update(f"{name}\0{len(found)}\0".encode(errors="surrogateescape"))
+            digest.update(found.boxes.tobytes() + found.scores.tobytes())
+        return digest.hexdigest()
+
     def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         if names is None or len(names) != len(images):
             raise AnnotationError(f"given boxes are found by name: {len(images)} images need as many names, got {names!r}")
@@ -123,16 +134,27 @@ class GivenBoxes(Detector):
             raise AnnotationError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
         return candidates[0] if candidates else None
 
+    def as_annotated(self, found: Detections, frame: Frame) -> Detections:
+        """Boxes on the picture as it is seen, on the one that the file of the boxes means: the inverse of `of_frames`."""
+        if not self._means_stored(found, frame):
+            return found
+        height, width = frame.image.shape[:2]
+        return Detections(turn_boxes(found.boxes, turned_back(frame.orientation), (width, height)), found.scores)
+
     def _turned(self, found: Detections, frame: Frame) -> Detections:
+        if not self._means_stored(found, frame):
+            return found
+        return Detections(turn_boxes(found.boxes, frame.orientation, frame.stored_size), found.scores)
+
+    def _means_stored(self, found: Detections, frame: Frame) -> bool:
+        """Whether these boxes are on a picture that is stored another way than it is seen."""
         entry = self._entries.get(self._entry_of(frame.key) or "")
         if frame.orientation == 1 or entry is None or not len(found):
-            return found
+            return False
         reading = meant_pixels(entry.size, frame.stored_size, frame.orientation)
         if reading.doubt:
             logger.warning("boxes of %s: %s", frame.key, reading.doubt)
-        if not reading.stored:
-            return found
-        return Detections(turn_boxes(found.boxes, frame.orientation, frame.stored_size), found.scores)
+        return reading.stored
 
 
 def load_boxes(path: str | Path, *, threshold: float = 0.0) -> GivenBoxes:

@@ -76,23 +76,30 @@ def describe(name: str, skeleton: str | Skeleton = "coco17", input_size: tuple[i
     Raises:
         ValueError: unknown name, or an input size that does not fit.
     """
-    with torch.device("meta"):  # shapes without numbers
-        config = make_config(name, skeleton, **({"input_size": input_size} if input_size else {}))
-        net = GTPT(config).eval()
-        with FlopCounterMode(display=False) as counter:
-            net(torch.empty(1, 3, *reversed(config.input_size)))
+    config = make_config(name, skeleton, **({"input_size": input_size} if input_size else {}))
+    parameters, macs = count(config)
     coarse, groups = _tokens(config)
     title = skeleton.name if isinstance(skeleton, Skeleton) else str(skeleton)
     return Info(
         name=name,
         skeleton=title,
         input_size=config.input_size,
-        parameters=sum(p.numel() for p in net.parameters()) + net.pos_embedding.numel(),
-        macs=counter.get_total_flops() // 2,  # it counts additions too
+        parameters=parameters,
+        macs=macs,
         coarse_tokens=coarse,
         group_tokens=groups,
         published=PUBLISHED.get((name, title)) if config == make_config(name, skeleton) else None,
     )
+
+
+def count(config: GTPTConfig) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of one person, as of `Info`."""
+    with torch.device("meta"):  # shapes without numbers
+        net = GTPT(config).eval()
+        with FlopCounterMode(display=False) as counter:
+            net(torch.empty(1, 3, *reversed(config.input_size)))
+    parameters = sum(p.numel() for p in net.parameters()) + net.pos_embedding.numel()
+    return parameters, counter.get_total_flops() // 2  # it counts additions too
 
 
 def info_table() -> str:

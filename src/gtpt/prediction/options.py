@@ -30,6 +30,7 @@ class Help:
         least, most: bounds of a number, both allowed.
         shell: whether the command line has it too.
         matters: whether results depend on it; what does must be the same for all shards.
+        batch: whether `gtpt batch` has it too, which reads and writes by ways of its own.
     """
 
     text: str
@@ -38,6 +39,7 @@ class Help:
     most: float | None = None
     shell: bool = True
     matters: bool = True
+    batch: bool = True
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,18 @@ class Share:
 class Options:
     """How `predict` works; `check` says what does not go together."""
 
-    out: Annotated[str | Path, Help("Folder for the results; made if it is not there.", short="-o", matters=False)] = "out"
+    out: Annotated[
+        str | Path, Help("Folder for the results; made if it is not there.", short="-o", matters=False, batch=False)
+    ] = "out"
     _: KW_ONLY
-    list: Annotated[str | Path | None, Help("A text file with more sources, one in each line.", matters=False)] = None
+    list: Annotated[
+        str | Path | None, Help("A text file with more sources, one in each line.", matters=False, batch=False)
+    ] = None
     shard: Annotated[
         str | None,
-        Help("Do only the i-th of n shares of the work, as 3/16; `gtpt merge` joins all of them.", matters=False),
+        Help(
+            "Do only the i-th of n shares of the work, as 3/16; `gtpt merge` joins all of them.", matters=False, batch=False
+        ),
     ] = None
     weights: Annotated[str | Path, Help("Registered name, *.onnx, *.safetensors or *.pth.", short="-w")] = DEFAULT_WEIGHTS
     detector: Annotated[
@@ -102,16 +110,20 @@ class Options:
             "`gtpt.detect.GivenBoxes` takes."
         ),
     ] = None
-    format: Annotated[str | None, Help(f"{', '.join(FORMATS)}. Default: coco, for videos jsonl.")] = None
-    draw: Annotated[bool, Help("Draw the poses into pictures and videos.")] = True
+    format: Annotated[str | None, Help(f"{', '.join(FORMATS)}. Default: coco, for videos jsonl.", batch=False)] = None
+    draw: Annotated[bool, Help("Draw the poses into pictures and videos.", batch=False)] = True
     show: Annotated[
         bool,
         Help(
-            "Show the people in a window meanwhile; q or Esc ends it. A photo stays until a key is pressed.", matters=False
+            "Show the people in a window meanwhile; q or Esc ends it. A photo stays until a key is pressed.",
+            matters=False,
+            batch=False,
         ),
     ] = False
-    explain: Annotated[bool, Help("Also show which patches each keypoint group kept (needs torch).")] = False
-    threshold: Annotated[float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1)] = VISIBLE
+    explain: Annotated[bool, Help("Also show which patches each keypoint group kept (needs torch).", batch=False)] = False
+    threshold: Annotated[
+        float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1, batch=False)
+    ] = VISIBLE
     min_score: Annotated[float, Help("Drop people with a lower score: detector times mean keypoint.", least=0, most=1)] = (
         0.0
     )
@@ -135,7 +147,15 @@ class Options:
     precision: Annotated[str, Help("float32, or bfloat16: faster, in OpenVINO on CPUs that have it.")] = "float32"
     batch_size: Annotated[int, Help("People per call of the network.", least=1, matters=False)] = 32
     flip_test: Annotated[bool, Help("Average with the mirrored crop: slower, a little better.")] = False
-    quiet: Annotated[bool, Help("Show no progress bar.", shell=False, matters=False)] = False
+    resume: Annotated[
+        bool,
+        Help(
+            "Go on with what a call of the same options and folder has begun: what is done is not done again.",
+            matters=False,
+            batch=False,
+        ),
+    ] = False
+    quiet: Annotated[bool, Help("Show no progress bar.", shell=False, matters=False, batch=False)] = False
 
     def check(self) -> None:
         """InputError for values out of bounds, or that do not go together."""

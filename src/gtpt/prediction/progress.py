@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from gtpt.io.sources import Source
-from gtpt.pipeline import Result
+
+T = TypeVar("T")
 
 
-def show_progress(results: Iterator[Result], opened: Source, quiet: bool) -> Iterator[Result]:
-    """A bar with frames per second and people."""
+def show_progress(results: Iterator[T], opened: Source, quiet: bool, count: Callable[[T], int]) -> Iterator[T]:
+    """A bar with frames per second and people, whom `count` counts."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -25,6 +27,6 @@ def show_progress(results: Iterator[Result], opened: Source, quiet: bool) -> Ite
         people = 0
         for frames, result in enumerate(results, start=1):
             yield result
-            people += len(result.poses)
+            people += count(result)
             elapsed = bar.tasks[0].elapsed or 1e-9  # rich's own speed needs several frames
             bar.update(task, completed=frames, people=people, rate=frames / elapsed)

@@ -6,29 +6,31 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 import numpy as np
 
-from gtpt.core.errors import AnnotationError, GtptError, InputError, SourceError
+from gtpt.core.errors import AnnotationError, GtptError, InputError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Source, is_animation, open_source
+from gtpt.io.sources import Frame, Kind, Skipped, Source, open_source
 from gtpt.pipeline import Pipeline, Result
+from gtpt.prediction.journal import Done, Journal, journal_path, read_header, require_same
 from gtpt.prediction.options import MOVING, Options
-from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
+from gtpt.prediction.outputs import OutputFolder, SourceOutputs, SourceSummary, Summary, pixels, source_name
 from gtpt.prediction.progress import show_progress
-from gtpt.prediction.shards import RECORD, ShardWriter, folder_of
+from gtpt.prediction.shards import RECORD, ShardWriter, folder_of, settings_of
+from gtpt.prediction.sources import GONE, Sources, are_photos, as_names, frames_of, grouped, is_there, of_the_source
 from gtpt.viz import draw_poses
 from gtpt.viz.window import Window
 
 logger = logging.getLogger(__name__)
 
-Sources = str | Path | int | Sequence[str | Path]
 P = ParamSpec("P")
 
 
@@ -60,32 +62,33 @@ class Runner:
         """
         options, share = self.options, self.options.share
         sources = [*sources, *_listed(options.list)]
-        grouped = list(_grouped(sources))
-        self._check_photos(any(map(_is_photos, grouped)))
-        if not any(map(_is_there, sources)):  # said before anything is downloaded
-            return Summary(skipped=[(name, "no such file, folder, camera or URL") for name in sources])
+        groups = list(grouped(sources))
+        self._check_photos(any(map(are_photos, groups)))
+        if not any(map(is_there, sources)):  # said before anything is downloaded
+            return Summary(skipped=[(name, GONE) for name in sources])
         with ExitStack() as stack:
             self.window = stack.enter_context(Window()) if options.show else None
             out = options.out if share is None else folder_of(options.out, share)
             folder = OutputFolder(out, files_read([*sources, *options.files()]))
             self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
+            self._require_same(groups, folder)
             call = _Call(folder, Summary(share=share))
             if isinstance(self.finder, GivenBoxes):
                 call.summary.skipped.extend(self.finder.skipped)
             if share is not None:
                 call.record = ShardWriter(folder.path / RECORD)
                 stack.enter_context(call.record)
-                call.record.begin(options, sources, [source_name(source) for source in grouped])
-            self._run(grouped, call)
+                call.record.begin(options, sources, [source_name(source) for source in groups])
+            self._run(groups, call)
         return call.summary
 
-    def _run(self, grouped: Sequence[str | list[str]], call: _Call) -> None:
+    def _run(self, groups: Sequence[str | list[str]], call: _Call) -> None:
         share = self.options.share
         try:
-            for number, source in enumerate(grouped):
+            for number, source in enumerate(groups):
                 if self.window is not None and not self.window.open:
                     return
-                if share is None or _is_photos(source) or share.has(number):
+                if share is None or are_photos(source) or share.has(number):
                     self._try(number, source, call)
             if call.record is not None and (self.window is None or self.window.open):
                 call.record.complete(call.summary.skipped)
@@ -154,13 +157,39 @@ class Runner:
                 f"detector_device (--detector-device) gives it another, such as cpu"
             ) from error
 
+    def results(self, opened: Source, journal: Journal | None = None) -> Iterator[Result]:
+        """The people of a source, frame by frame; a journal knows those that an earlier call has found."""
+        pipeline = self._pipeline(opened.kind, self.options.stride / (opened.fps or 30))
+        return pipeline(self._frames(opened, journal), journal)
+
+    def _require_same(self, groups: Sequence[str | list[str]], folder: OutputFolder) -> None:
+        """InputError, before any work, if what is to be resumed was made of something else."""
+        for path in [journal_path(folder.path, source) for source in groups if self.options.resume]:
+            if (header := read_header(path)) is not None:
+                require_same(header["made_of"], self._made_of, path)
+
+    @cached_property
+    def _made_of(self) -> dict[str, Any]:
+        return {"gtpt": version("gtpt"), **settings_of(self.options)}
+
+    def _journal(self, source: str | list[str], folder: OutputFolder) -> Journal | None:
+        """That of a source which can be read again; None for streams and cameras, and for what is not there."""
+        film = None if are_photos(source) else Path(str(source))
+        if film is not None and not film.is_file():
+            if self.options.resume and is_there(str(source)):
+                logger.warning("%s cannot be read again: it is begun anew", source_name(source))
+            return None
+        path, skeleton = journal_path(folder.path, source), self.estimator.skeleton
+        return Journal(path, self._made_of, skeleton, film=film, resume=self.options.resume)
+
     def _pipeline(self, kind: Kind, seconds_between: float) -> Pipeline:
         tracker, smoother = None, None
+        moves = kind in MOVING or self.options.follows(kind)
         if self.options.follows(kind):
             from gtpt.tracking.tracker import Tracker
 
             tracker = Tracker(self.estimator.skeleton, memory_s=max(1.0, 3 * seconds_between))
-        if self.options.smooth:
+        if self.options.smooth and moves:
             from gtpt.tracking.smoother import Smoother
 
             smoother = Smoother(memory_s=max(0.5, 3 * seconds_between))
@@ -169,56 +198,82 @@ class Runner:
             self.finder,
             tracker=tracker,
             smoother=smoother,
-            detect_every=self.options.detect_every,
+            detect_every=self.options.detect_every if moves else 1,
             frames_at_once=1 if kind in ("stream", "camera") or self.options.show else 8,
             refine=isinstance(self.finder, WholeImage),
             min_score=self.options.min_score,
         )
 
     def _work(self, number: int, source: str | list[str], call: _Call) -> None:
+        with self._journal(source, call.folder) or nullcontext() as journal:
+            if journal is None or journal.done is None or not self._is_done(source, journal, journal.done, call):
+                self._predict(number, source, call, journal)
+
+    def _is_done(self, source: str | list[str], journal: Journal, done: Done, call: _Call) -> bool:
+        """Whether an earlier call has done the source, and its files are there: then that is said again."""
+        name, files = source_name(source), call.folder.restore(done)
+        if files is None:
+            logger.warning("%s: its results are not as they were left: it is begun anew", name)
+            journal.begin_anew()
+            return False
+        call.summary.sources.append(SourceSummary(name, done.frames, done.people, done.frames, files))
+        call.summary.add_skipped(Skipped(done.skipped, [(item, reason) for item, reason in done.reasons]))
+        return True
+
+    def _predict(self, number: int, source: str | list[str], call: _Call, journal: Journal | None) -> None:
         options, summary = self.options, call.summary
+        selection: dict[str, Any] = {"stride": options.stride, "start": options.start, "end": options.end}
         photos = None if options.share is None else options.share.photos(number)
-        with _of_the_source():
-            opened = open_source(source, stride=options.stride, start=options.start, end=options.end, photos=photos)
+        with of_the_source():
+            opened = open_source(source, **selection, photos=photos, known=() if journal is None else journal)
         if opened.photos and not opened.frame_count:  # nothing in this share, or nothing that can be read
             summary.add_skipped(opened.skipped)
             return
         with opened:
-            outputs = SourceOutputs(call.folder, options, opened, source, self.estimator, number=number, record=call.record)
+            where: dict[str, Any] = {"number": number, "record": call.record, "journal": journal}
+            outputs = SourceOutputs(call.folder, options, opened, source, self.estimator, **where)
             summary.sources.append(outputs.summary)
-            pipeline = self._pipeline(opened.kind, options.stride / (opened.fps or 30))
             try:
                 with outputs:
-                    for result in show_progress(pipeline(self._frames(opened)), opened, options.quiet):
-                        picture = self._drawn(result)
-                        outputs.add(result, picture if options.draw else None, self._image_id(result.frame))
-                        title = outputs.summary.name if opened.kind in MOVING else result.frame.name
-                        if not self._show(picture, title, wait=opened.kind not in MOVING):
-                            break
+                    results = show_progress(self.results(opened, journal), opened, options.quiet, _people)
+                    whole = self._add(results, opened, outputs)
+                if whole and journal is not None and opened.kind == "video" and call.record is None:
+                    journal.finish(outputs.done())
             finally:
+                outputs.summary.resumed = 0 if journal is None else journal.recalled
                 summary.add_skipped(opened.skipped)
 
-    def _drawn(self, result: Result) -> np.ndarray | None:
-        if not (self.options.draw or self.options.show):
-            return None
-        return draw_poses(result.frame.image, result.poses, threshold=self.options.threshold)
+    def _add(self, results: Iterator[Result], opened: Source, outputs: SourceOutputs) -> bool:
+        """Whether all results came, and nobody closed the window."""
+        for result in results:
+            picture = self._drawn(result)
+            outputs.add(result, picture if self.options.draw else None, self._image_id(result.frame))
+            title = outputs.summary.name if opened.kind in MOVING else result.frame.name
+            if not self._show(picture, title, wait=opened.kind not in MOVING):
+                return False
+        return True
 
-    def _show(self, picture: np.ndarray | None, title: str, *, wait: bool) -> bool:
+    def _drawn(self, result: Result) -> Callable[[], np.ndarray]:
+        """Draws a picture when it is asked for, once."""
+        return cache(lambda: draw_poses(pixels(result.frame), result.poses, threshold=self.options.threshold))
+
+    def _show(self, picture: Callable[[], np.ndarray], title: str, *, wait: bool) -> bool:
         """Whether to go on."""
-        return self.window is None or picture is None or self.window.show(picture, f"{title} - gtpt", wait=wait)
+        return self.window is None or self.window.show(picture(), f"{title} - gtpt", wait=wait)
 
-    def _frames(self, opened: Source) -> Iterator[Frame]:
+    def _frames(self, opened: Source, journal: Journal | None) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
-        while True:
-            with _of_the_source():
-                frame = next(opened, None)
-            if frame is None:
-                return
+        said = opened.skipped.count
+        for frame in frames_of(opened):
+            if journal is not None and opened.skipped.count > said:
+                journal.needs_reading(frame)
+            said = opened.skipped.count
             if isinstance(self.finder, GivenBoxes):
                 try:
                     self.finder.find(frame.key)
                 except AnnotationError as error:
                     opened.skipped.add(frame.key, str(error))
+                    said = opened.skipped.count
                     continue
             yield frame
 
@@ -227,13 +282,8 @@ class Runner:
         return self.finder.image_id(frame.key) if isinstance(self.finder, GivenBoxes) else None
 
 
-@contextmanager
-def _of_the_source() -> Iterator[None]:
-    """An OSError here comes from the source's file or device, not from anybody else's code."""
-    try:
-        yield
-    except OSError as error:
-        raise SourceError(str(error)) from error
+def _people(result: Result) -> int:
+    return len(result.poses)
 
 
 def _with_options_of(
@@ -272,23 +322,7 @@ def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
         TypeError: an unknown option.
         GtptError, OSError: options, weights or an output folder that cannot work.
     """
-    names = [sources] if isinstance(sources, (str, Path, int)) else sources
-    for name in names if isinstance(names, (list, tuple)) else [names]:
-        if not isinstance(name, (str, Path, int)) or isinstance(name, bool):
-            raise InputError(
-                f"sources are paths, URLs or camera numbers, got {type(name).__name__}: people in arrays are found by "
-                f"gtpt.find, and frames by frames by gtpt.Pipeline"
-            )
-    return Runner(Options(*out, **options)).run([str(name) for name in names])
-
-
-def _grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
-    """All photos given one by one form a single source; the rest comes one at a time."""
-    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and Path(s).is_file() and not is_animation(s)]
-    if photos:
-        yield photos
-    known = set(photos)
-    yield from (s for s in sources if s not in known)
+    return Runner(Options(*out, **options)).run(as_names(sources))
 
 
 def files_read(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -306,12 +340,3 @@ def _listed(path: str | Path | None) -> Sequence[str]:
         return []
     lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
     return [os.fsdecode(line) for line in lines if line.strip()]
-
-
-def _is_photos(source: str | list[str]) -> bool:
-    return isinstance(source, list) or Path(source).is_dir()
-
-
-def _is_there(source: str) -> bool:
-    """A stream or a camera may be; a file or folder is or is not."""
-    return "://" in source or source.isdecimal() or Path(source).exists()

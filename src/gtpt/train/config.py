@@ -65,7 +65,8 @@ class TrainConfig(Strict):
         precision: "32" (also as a number) or "bf16" (autocast).
         init: checkpoint to start from; what fits is taken over, also from 17 to 133 keypoints or another input size.
         seed: of weights, order and augmentation.
-        accelerator, devices: "auto", "cpu" or "gpu", and how many.
+        accelerator, devices: "auto", "cpu" or "gpu", and how many in each machine.
+        nodes: machines; torchrun or SLURM starts the command on each, see docs/training.md.
         validate_every: epochs between figures on `data.val`; 0 never.
         checkpoint_every: steps between resumable checkpoints (also one after each epoch).
         log_every: steps between log lines.
@@ -92,6 +93,7 @@ class TrainConfig(Strict):
     seed: int = Field(default=42, ge=0, lt=2**32)
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: Count = Field(default=1, ge=1)
+    nodes: Count = Field(default=1, ge=1)
     validate_every: Count = Field(default=5, ge=0)
     checkpoint_every: Count = Field(default=1000, ge=1)
     log_every: Count = Field(default=50, ge=1)

@@ -70,6 +70,7 @@ class PoseTraining(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["steps_per_epoch"] = len(self._epoch_batches())
+        checkpoint["batch"] = self._batch()
         checkpoint["skeleton"] = self._meaning()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -88,6 +89,26 @@ class PoseTraining(lightning.LightningModule):
                 f"the checkpoint was made with {before} steps per epoch, these settings give {now}: resume with the same "
                 f"data, train.batch_size and train.devices, or start a new `out` with train.init=.../best.safetensors"
             )
+
+        if (made := list(checkpoint.get("batch", self._batch()))) != self._batch():
+            old, new = (f"{world} x {size} persons" for world, size in (made, self._batch()))
+            raise InputError(
+                f"the checkpoint was made with {old} in a step (processes x train.batch_size), these settings give {new}: "
+                f"resume with the same, as other batches would end with other weights, or start a new `out` with "
+                f"train.init=.../best.safetensors"
+            )
+
+    def setup(self, stage: str) -> None:
+        """Refuse machines that do not see the same folder: one would resume and the others begin anew."""
+        strategy, there = self.trainer.strategy, self.trainer.ckpt_path is not None
+        if strategy.reduce_boolean_decision(there, all=False) != strategy.reduce_boolean_decision(there, all=True):
+            raise InputError(
+                "some machines see a checkpoint in `out` and others do not: put `out` on a disk that all of them share"
+            )
+
+    def _batch(self) -> list[int]:
+        """Processes, and persons of each in a step: BatchNorm sees those of one process."""
+        return [self.trainer.world_size, self.config.batch_size]
 
     def _meaning(self) -> dict[str, Any]:
         """What the outputs of the network stand for; sigmas and edges may be mended during a run."""

@@ -11,6 +11,7 @@ SIGTERM and SIGHUP save one first.
 from __future__ import annotations
 
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -202,7 +203,8 @@ def _make_trainer(experiment: Experiment, keepers: list[Callback], progress: boo
     return lightning.Trainer(
         accelerator=config.accelerator,
         devices=config.devices,
-        strategy="ddp" if config.devices > 1 else "auto",
+        num_nodes=config.nodes,
+        strategy="ddp" if config.devices * config.nodes > 1 else "auto",
         precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         max_epochs=config.epochs,
         gradient_clip_val=config.clip or None,
@@ -231,7 +233,7 @@ class ProgressBar(TQDMProgressBar):
 
 
 def _check_devices(config: TrainConfig) -> None:
-    """Ask for GPUs that exist."""
+    """Ask for GPUs and machines that are there."""
     found, wanted = torch.cuda.device_count(), config.devices
     if config.accelerator == "gpu" and not found:
         raise InputError("train.accelerator=gpu, but PyTorch sees no GPU; use cpu, or install a CUDA build of torch")
@@ -240,6 +242,21 @@ def _check_devices(config: TrainConfig) -> None:
         raise InputError(
             f"train.devices={wanted}, but there are {found} GPUs: train.devices={found} train.batch_size={same} makes the "
             f"same steps"
+        )
+    _check_launcher(config)
+
+
+def _check_launcher(config: TrainConfig) -> None:
+    """As many processes as whoever started this one has started; a number that differs would wait for ever."""
+    world, here = (int(os.environ.get(name, 0)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    if here and "TORCHELASTIC_RUN_ID" in os.environ and (config.devices, config.nodes) != (here, world // here):
+        raise InputError(
+            f"torchrun started {here} processes on each of {world // here} machines, which is not train.devices="
+            f"{config.devices} train.nodes={config.nodes}: give train.devices={here} train.nodes={world // here}"
+        )
+    if config.nodes > 1 and not {"TORCHELASTIC_RUN_ID", "SLURM_NTASKS", "NODE_RANK"} & set(os.environ):
+        raise InputError(
+            f"train.nodes={config.nodes}: start the command on each machine with torchrun or srun, see docs/training.md"
         )
 
 

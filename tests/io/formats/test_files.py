@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gtpt.core.errors import OutputError
 from gtpt.io.formats import open_writer, parquet, to_coco, to_supervision
-from gtpt.io.formats.file import MAX_STEM, RESERVE_STEP, Reserve, open_partial, short_stem, write_whole
+from gtpt.io.formats.file import MAX_STEM, RESERVE_STEP, RecordWriter, Reserve, open_partial, short_stem, write_whole
 
 from ...sample import make_poses
 
@@ -187,3 +189,46 @@ def test_an_equal_skeleton_is_the_same_skeleton(tmp_path):
         writer.write(make_poses(1), frame=0, time=0.0, name="a")
         writer.write(make_poses(1, twin), frame=1, time=0.1, name="a")
     assert len((tmp_path / "r.jsonl").read_text().splitlines()) == 3
+
+
+class Broken(RecordWriter):
+    """A format that cannot write its end."""
+
+    def finish(self):
+        raise OSError(28, "No space left on device")
+
+
+def test_an_end_that_cannot_be_written_costs_only_the_end(tmp_path):
+    path = tmp_path / "r.txt"
+    writer = Broken(path)
+    writer.append(b"record\n")
+    writer.images = 1
+    with pytest.raises(OutputError, match=r"cannot write the results to .*No space left") as caught:
+        writer.close()
+    assert caught.value.errno == 28 and path.read_bytes() == b"record\n" and list(tmp_path.iterdir()) == [path]
+
+
+def test_after_an_error_before_the_first_result_nothing_is_left(tmp_path):
+    (tmp_path / "r.txt").write_text("older")
+    with pytest.raises(ZeroDivisionError), Broken(tmp_path / "r.txt"):
+        raise ZeroDivisionError
+    assert [p.read_text() for p in tmp_path.iterdir()] == ["older"]
+
+
+def test_a_whole_file_that_fails_says_why_even_if_its_rest_cannot_be_removed(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "replace", fails)
+    (tmp_path / "r.json.partial").touch()
+    real = Path.unlink
+    calls = []
+
+    def unlink(path, missing_ok=False):
+        calls.append(path)
+        return real(path, missing_ok) if len(calls) == 1 else fails()
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    with pytest.raises(OutputError, match="Read-only") as caught:
+        write_whole(tmp_path / "r.json", b"x")
+    assert caught.value.errno == 30 and len(calls) == 2

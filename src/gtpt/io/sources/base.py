@@ -28,7 +28,8 @@ class Frame:
     """One picture.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB, contiguous, upright (EXIF and display rotation are applied).
+        image: (H, W, 3) uint8, RGB, contiguous, upright (EXIF and display rotation are applied); 0x0 pixels if whoever
+            opened the source knew the photo.
         index: number of the frame in the source, from 0; a stride or a start leaves gaps, it does not renumber.
         time: seconds since the beginning of the source, strictly increasing.
         name: file name of a photo, else "frame".
@@ -57,14 +58,15 @@ class Frame:
 
 @dataclass
 class Skipped:
-    """What could not be used: how many in all, and name and reason of the first 100."""
+    """What could not be used: how many in all, and name and reason of the first ones."""
 
     count: int = 0
     items: list[tuple[str, str]] = field(default_factory=list)
+    kept: int = 100
 
     def add(self, name: str, reason: str) -> None:
         self.count += 1
-        if len(self.items) < 100:
+        if len(self.items) < self.kept:
             self.items.append((name, reason))
             logger.warning("skipped %s: %s", name, reason)
 
