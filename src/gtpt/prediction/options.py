@@ -13,7 +13,7 @@ import numpy as np
 from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.detect import DEFAULT_DETECTOR
-from gtpt.estimator import DEFAULT_WEIGHTS
+from gtpt.estimator import DEFAULT_WEIGHTS, MIN_SCORE
 from gtpt.io.formats import FORMATS
 from gtpt.io.sources import Kind, Selection
 
@@ -124,9 +124,14 @@ class Options:
     threshold: Annotated[
         float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1, batch=False)
     ] = VISIBLE
-    min_score: Annotated[float, Help("Drop people with a lower score: detector times mean keypoint.", least=0, most=1)] = (
-        0.0
-    )
+    min_score: Annotated[
+        float | None,
+        Help(
+            f"Drop people with a lower score: detector times mean keypoint. Default: {MIN_SCORE}; boxes of your own: 0.",
+            least=0,
+            most=1,
+        ),
+    ] = None
     track: Annotated[bool | None, Help("Give people ids over time. Default: for videos, streams and cameras.")] = None
     smooth: Annotated[bool, Help("Calm the keypoints over time. Photos: with --track.")] = False
     detect_every: Annotated[
