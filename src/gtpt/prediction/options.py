@@ -120,7 +120,7 @@ class Options:
             batch=False,
         ),
     ] = False
-    explain: Annotated[bool, Help("Also show which patches each keypoint group kept (needs torch).", batch=False)] = False
+    explain: Annotated[bool, Help("Also show which patches each keypoint group kept.", batch=False)] = False
     threshold: Annotated[
         float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1, batch=False)
     ] = VISIBLE
@@ -165,8 +165,8 @@ class Options:
             raise InputError(f"unknown format {self.format!r}: use one of {list(FORMATS)}")
         if self.smooth and self.track is False:
             raise InputError("smooth needs to know who is who: leave out track=False (--no-track)")
-        if self.explain and self.engine not in (None, "torch"):
-            raise InputError(f"explain reads the network's inside, which {self.engine} does not show: leave out the engine")
+        if self.explain and self.engine == "openvino":
+            raise InputError("explain reads the network's inside, which openvino does not show: leave out the engine")
         if self.boxes is not None and self.detector != DEFAULT_DETECTOR:
             raise InputError(f"boxes take the place of the detector {self.detector}: give one of them")
         if callable(self.detector) and (self.detector_threshold is not None or self.detector_device is not None):
