@@ -60,6 +60,7 @@ class PoseEstimator:
         device: "cpu", "cuda", ...; a device that is not there is an error.
         threads: of the CPU; None leaves the choice to the engine.
         precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; see docs/benchmarks.md.
+        keep_rates: of engine="torch", four numbers or "fast", "balanced", "accurate", "entire"; see docs/keep_rates.md.
         batch_size: crops per call of the network; more people are split, fewer are not padded.
         flip_test: average with the mirrored crop: about twice the time for about one AP.
         detector: finds the people of images that come without boxes: a registered name, a YOLOX *.onnx, "whole-image", a
@@ -79,6 +80,7 @@ class PoseEstimator:
         device: str = "cpu",
         threads: int | None = None,
         precision: str = "float32",
+        keep_rates: Sequence[float] | str | None = None,
         batch_size: int = 32,
         flip_test: bool = False,
         detector: str | Path | Detector | Callable[[Sequence[np.ndarray]], Sequence[Any]] | None = None,
@@ -86,7 +88,13 @@ class PoseEstimator:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         self._weights = Path(weights).absolute() if Path(weights).is_file() else weights
-        self._options: dict[str, Any] = {"engine": engine, "device": device, "threads": threads, "precision": precision}
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "threads": threads,
+            "precision": precision,
+            "keep_rates": keep_rates,
+        }
         self.engine = self._open()
         self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
         self.calibration = self.engine.info.calibration or Calibration.default()

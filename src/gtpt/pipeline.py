@@ -26,6 +26,16 @@ class _Update(Protocol):
     def update(self, poses: Poses, time: float) -> Poses: ...
 
 
+class Memory(Protocol):
+    """What the networks found in frames that they have seen before."""
+
+    def recall(self, frame: Frame) -> tuple[Poses, np.ndarray] | None:
+        """People without ids, and the scores (N,) of their boxes; None for a frame that is to be looked at."""
+
+    def keep(self, frames: Sequence[Frame], estimated: Sequence[tuple[Poses, np.ndarray]]) -> None:
+        """Note what was found in frames that were looked at together."""
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """One frame and the people in it."""
@@ -85,24 +95,40 @@ class Pipeline:
         self.frames_at_once = frames_at_once if detect_every == 1 else 1
         self._warned = False
 
-    def __call__(self, frames: Iterable[Frame | np.ndarray]) -> Iterator[Result]:
+    def __call__(self, frames: Iterable[Frame | np.ndarray], memory: Memory | None = None) -> Iterator[Result]:
         """Results in the order of the frames, as soon as they are known.
 
         Args:
             frames: a `gtpt.open_source`, or any `Frame`s; plain RGB uint8 arrays (H, W, 3) count as 30 frames per second.
+            memory: what an earlier run found, which is taken in place of the networks, and where all else is noted.
         """
         stream, number = map(_as_frame, count(), frames), 0
-        people: list[Detections] | None = None
+        last: Detections | None = None  # people of the frame before
+        looked = False
         while chunk := list(islice(stream, self.frames_at_once)):
-            images = [frame.image for frame in chunk]
-            if people is None or number % self.detect_every == 0:
-                people = self._detect(chunk)
-            people = [self._inside(found, frame) for found, frame in zip(people, chunk, strict=True)]
-            estimated = self._estimate(images, people)
+            stale = looked and self.detect_every > 1  # boxes came from a frame before that is another one now
+            known = [memory.recall(frame) if memory and not stale else None for frame in chunk]
+            new = [frame for frame, found in zip(chunk, known, strict=True) if found is None]
+            fresh = iter(self._look(new, None if number % self.detect_every == 0 else last, memory))
+            estimated = [found or next(fresh) for found in known]
+            looked = looked or bool(new)
             number += len(chunk)
             for frame, (poses, _) in zip(chunk, estimated, strict=True):
                 yield Result(frame, self._follow(poses, frame.time))
-            people = [Detections(boxes_from_poses(poses), found) for poses, found in estimated[-1:]]
+            last = Detections(boxes_from_poses(estimated[-1][0]), estimated[-1][1])
+
+    def _look(
+        self, frames: list[Frame], before: Detections | None, memory: Memory | None
+    ) -> list[tuple[Poses, np.ndarray]]:
+        """What is in these frames: people of the frame before, if they are given, else those that the detector finds."""
+        if not frames:
+            return []
+        people = self._detect(frames) if before is None else [before]
+        people = [self._inside(found, frame) for found, frame in zip(people, frames, strict=True)]
+        estimated = self._estimate([frame.image for frame in frames], people)
+        if memory:
+            memory.keep(frames, estimated)
+        return estimated
 
     def _detect(self, frames: list[Frame]) -> list[Detections]:
         if isinstance(self.detector, GivenBoxes):

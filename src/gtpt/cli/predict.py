@@ -31,7 +31,7 @@ def predict(
     if not sources and options["list"] is None:
         raise typer.BadParameter("give some, or --list FILE", param_hint="SOURCES")
     summary = run(sources, **options, quiet=as_json)
-    show_summary(summary, as_json, what="poses", kept="what was done is kept")
+    show_summary(summary, as_json, what="poses", kept="what was done is kept, and the same command with --resume goes on")
     raise typer.Exit(summary.exit_code)
 
 
@@ -51,7 +51,8 @@ def show_summary(summary: Summary, as_json: bool, *, what: str, kept: str) -> No
         return
     for source in summary.sources:
         files = f" -> {_listed(source.files)}" if source.files else ""
-        typer.echo(f"{source.name}: {source.people} {what} in {source.frames} frames{files}")
+        before = f" ({source.resumed} of them known from before)" if source.resumed else ""
+        typer.echo(f"{source.name}: {source.people} {what} in {source.frames} frames{before}{files}")
     for name, reason in summary.skipped:
         typer.secho(f"skipped {name}: {reason}", fg="yellow", err=True)
     if summary.interrupted:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import logging
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import itemgetter
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +83,15 @@ class GivenBoxes(Detector):
     def __len__(self) -> int:
         """Images that have an entry."""
         return len(self._by_number) + len(self._by_name)
+
+    def digest(self) -> str:
+        """sha256 of all boxes and the names of their images."""
+        digest = hashlib.sha256()
+        everything = [(str(n), found) for n, found in self._by_number.items()] + list(self._by_name.items())
+        for name, found in sorted(everything, key=itemgetter(0)):
+            digest.update(f"{name}\0{len(found)}\0".encode(errors="surrogateescape"))
+            digest.update(found.boxes.tobytes() + found.scores.tobytes())
+        return digest.hexdigest()
 
     def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
         if names is None or len(names) != len(images):

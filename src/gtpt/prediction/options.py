@@ -152,6 +152,14 @@ class Options:
     precision: Annotated[str, Help("float32, or bfloat16: faster, in OpenVINO on CPUs that have it.")] = "float32"
     batch_size: Annotated[int, Help("People per call of the network.", least=1, matters=False)] = 32
     flip_test: Annotated[bool, Help("Average with the mirrored crop: slower, a little better.")] = False
+    resume: Annotated[
+        bool,
+        Help(
+            "Go on with what a call of the same options and folder has begun: what is done is not done again.",
+            matters=False,
+            batch=False,
+        ),
+    ] = False
     quiet: Annotated[bool, Help("Show no progress bar.", shell=False, matters=False, batch=False)] = False
 
     def check(self) -> None:
