@@ -33,6 +33,7 @@ from gtpt.prediction.options import Options
 from gtpt.prediction.outputs import file_stem, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.runner import Runner, predict
+from gtpt.sweep import sweep
 from gtpt.train import train
 from gtpt.weights import download, list_weights
 
@@ -59,6 +60,7 @@ def names(function: Callable) -> set[str]:
         ("convert", names(convert)),
         ("export", names(export)),
         ("benchmark", names(benchmark)),
+        ("sweep", names(sweep) - {"progress"}),
         ("data check", names(check_data) - {"progress"}),
         ("weights list", names(list_weights) - {"registry"}),
         ("weights download", names(download) - {"registry", "format"}),

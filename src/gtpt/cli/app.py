@@ -24,6 +24,7 @@ from gtpt.cli.merge import merge
 from gtpt.cli.options import Commands
 from gtpt.cli.predict import predict
 from gtpt.cli.serve import serve
+from gtpt.cli.sweep import sweep
 from gtpt.cli.train import test, train
 from gtpt.cli.web import web
 from gtpt.cli.weights import app as weights
@@ -49,6 +50,7 @@ app.command()(convert)
 app.command()(export)
 app.command()(info)
 app.command()(benchmark)
+app.command()(sweep)
 app.command()(web)
 app.command()(serve)
 data = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")

@@ -124,7 +124,7 @@ class Runner:
         options = self.options
         return PoseEstimator(
             options.weights,
-            engine="torch" if options.explain else options.engine,
+            engine=options.engine,
             device=options.device,
             threads=options.threads,
             precision=options.precision,

@@ -109,19 +109,24 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def give_name(file: FileIO, path: Path) -> None:
-    """Close what `open_partial` gave as the file of that name, an older one or a link of which is replaced."""
-    with file:
-        if sys.platform == "win32":
-            file.close()  # what is open keeps its name there
-        os.replace(f"{path}{PARTIAL}", path)  # elsewhere still locked, or it might be another's by now
+    """Close what `open_partial` gave as the file of that name, an older one or a link of which is replaced.
+
+    If that fails it stays open, so that it is still this process that may `discard` it.
+    """
+    if sys.platform == "win32":
+        file.close()  # what is open keeps its name there
+    os.replace(f"{path}{PARTIAL}", path)  # elsewhere still locked, or it might be another's by now
+    file.close()
 
 
 def discard(file: FileIO, path: Path) -> None:
     """Close and remove what `open_partial` gave."""
-    with file:
-        if sys.platform == "win32":
-            file.close()
+    if sys.platform == "win32":
+        file.close()
+    try:
         Path(f"{path}{PARTIAL}").unlink(missing_ok=True)
+    finally:
+        file.close()
 
 
 def short_stem(stem: str) -> str:
