@@ -142,7 +142,7 @@ def test_predict_formats(kind: str, weights: Path, tmp_path: Path) -> None:
     assert len([p for p in out.iterdir() if p.name != ".resume"]) == 1
 
 
-def test_predict_explains_with_torch(weights: Path, tmp_path: Path) -> None:
+def test_predict_explains_checkpoints(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = run("predict", PHOTOS / "cameraman.jpg", "--boxes", "whole-image", "-w", weights, "-o", out, "--explain")
     assert code == 0
@@ -201,7 +201,7 @@ def test_predict_video(video: Path, weights: Path, tmp_path: Path, capsys: pytes
     [
         (("--format", "xml"), "xml"),
         (("--smooth", "--no-track"), "--no-track"),
-        (("--explain", "--engine", "onnxruntime"), "explain reads"),
+        (("--explain", "--engine", "openvino"), "explain reads"),
         (("--device", "cuda:9"), "no device"),
         (("--boxes", "nowhere.csv"), "nowhere.csv"),
     ],

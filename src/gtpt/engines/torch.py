@@ -1,4 +1,4 @@
-"""PyTorch: for checkpoints, for GPUs with CUDA, and the only engine that shows which patches it kept."""
+"""PyTorch: for checkpoints, and for GPUs with CUDA."""
 
 from __future__ import annotations
 
