@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from gtpt.model import GTPT, normalize
-from gtpt.model.config import ENTIRE
 
 
 class PaperForm(nn.Module):
@@ -46,7 +45,7 @@ class PaperForm(nn.Module):
 
     def encode(self, tokens: Tensor, keep_rates: tuple[float, ...] | str | None = None) -> tuple[Tensor, Tensor]:
         """Visual tokens (B, N, D) to logits, with the config's keep rates or all of them 1 ("entire")."""
-        counts = self.config.keep_counts(ENTIRE if keep_rates == "entire" else keep_rates)
+        counts = self.config.keep_counts(self.config.choose_keep_rates(keep_rates))
         side, image, pos, logits = self.coarse(tokens, counts)
         return self.heads(self.group_layers(*self.split(side, image, pos, logits, counts[2]), counts))
 

@@ -3,10 +3,10 @@
     python benchmarks/release.py runs/NAME/best.safetensors --name gtpt-t-coco17 \
         --data ../shared/data/pose17_devval.zip
 
-Weights are rounded to half precision first, and all figures are those of the rounded network, which the safetensors file
-holds with its norms, so that it can be trained further; the ONNX file has them folded into weights that are rounded again.
-The script measures on real crops what either rounding moves, and stops if it is more than 0.05 px on average. The score is
-calibrated on every second photo, without the flip test, and its error is reported on the others.
+Weights, all but the heads', are rounded to half precision first, and all figures are those of the rounded network, which
+the safetensors file holds with its norms, so that it can be trained further; the ONNX file has them folded into weights
+that are rounded again. The script measures on real crops what either rounding moves, and stops if it is more than 0.05 px
+on average. The score is calibrated on every second photo, without the flip test, and its error is reported on the others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import copy
 import hashlib
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -66,15 +67,16 @@ def main() -> None:
 def rounded(net: GTPT) -> GTPT:
     """The network in weights that half precision holds exactly. Its norms stay, so that it can be trained further."""
     net = copy.deepcopy(net)
-    for value in (*net.parameters(), *net.buffers()):
-        if is_large(value):
-            value.data = value.data.half().float()
+    for value in halved(net):
+        value.data = value.data.half().float()
     return net
 
 
-def is_large(value: torch.Tensor) -> bool:
-    """Whether a tensor is worth storing in half precision."""
-    return value.is_floating_point() and value.numel() >= 1024
+def halved(net: GTPT) -> list[torch.Tensor]:
+    """Tensors that are stored in half precision: the large ones but those of the heads, as rounding them moves most
+    keypoints that move at all (0.046 of 0.059 px on average) and they are a twentieth of all."""
+    named = itertools.chain(net.named_parameters(), net.named_buffers())
+    return [v for name, v in named if v.is_floating_point() and v.numel() >= 1024 and not name.startswith("head_")]
 
 
 def measure(net: GTPT, data: Path, out: Path) -> tuple[dict[str, Any], Calibration]:
@@ -131,9 +133,8 @@ def write_files(net: GTPT, stem: str, extra: dict[str, Any]) -> dict[str, Path]:
     files = {"onnx": folder / f"{stem}.onnx", "safetensors": folder / f"{stem}.safetensors"}
     export_onnx(net, files["onnx"], precision="float16", extra=extra)
     half = copy.deepcopy(net)
-    for value in (*half.parameters(), *half.buffers()):
-        if is_large(value):
-            value.data = value.data.half()
+    for value in halved(half):
+        value.data = value.data.half()
     save(half, files["safetensors"], extra)
     return files
 

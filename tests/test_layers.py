@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "src/gtpt"
 LAYERS = (  # from the ground up: each imports only itself and what stands before it
     *("core", "weights", "io", "model", "engines", "data", "detect"),
     *("estimator", "tracking", "viz", "pipeline"),
-    *("export", "evaluate", "train", "about", "benchmark", "prediction"),
+    *("export", "evaluate", "train", "about", "benchmark", "sweep", "prediction"),
     *("web", "serve", "batch", "gtpt", "cli", "__main__"),  # gtpt: the public face, gtpt/__init__.py
 )
 CONVENIENCES = {"gtpt.core.poses": {"gtpt.viz.poses", "gtpt.io.formats"}}  # methods that only call a function up there

@@ -33,6 +33,7 @@ from gtpt.prediction.options import Options
 from gtpt.prediction.outputs import file_stem, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.runner import Runner, predict
+from gtpt.sweep import sweep
 from gtpt.train import train
 from gtpt.weights import download, list_weights
 
@@ -59,6 +60,7 @@ def names(function: Callable) -> set[str]:
         ("convert", names(convert)),
         ("export", names(export)),
         ("benchmark", names(benchmark)),
+        ("sweep", names(sweep) - {"progress"}),
         ("data check", names(check_data) - {"progress"}),
         ("weights list", names(list_weights) - {"registry"}),
         ("weights download", names(download) - {"registry", "format"}),
@@ -67,7 +69,7 @@ def names(function: Callable) -> set[str]:
 def test_python_and_command_line_share_names(verb: str, here: set[str]) -> None:
     command = typer.main.get_command(app)
     for word in verb.split():
-        command = command.commands[word]  # type: ignore[attr-defined]
+        command = command.get_command(None, word)  # type: ignore[attr-defined]
     there = {option.name for option in command.params} - ONLY_THERE
     assert here - EXPERIMENT == there - EXPERIMENT
 
@@ -274,6 +276,24 @@ def test_modules_come_on_first_use() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     with pytest.raises(AttributeError, match="trian"):
         gtpt.trian  # noqa: B018
+
+
+def test_help_imports_nothing_that_takes_long() -> None:
+    """Nor do options that a command takes from `Options` differ from one use to the next."""
+    code = """
+import sys
+from gtpt.cli import main
+for arguments in (["--help"], ["data", "--help"]):
+    try:
+        main(arguments)
+    except SystemExit as end:
+        assert not end.code
+assert not {"numpy", "cv2", "yaml", "onnxruntime", "torch"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+    first, again = (typer.main.get_command(app).get_command(None, "predict") for _ in range(2))  # type: ignore[attr-defined]
+    assert [p.opts for p in first.params] == [p.opts for p in again.params]
+    assert ["--min-score"] in [p.opts for p in first.params] and ["--json"] in [p.opts for p in first.params]
 
 
 def test_unknown_setting_is_named(tmp_path: Path) -> None:

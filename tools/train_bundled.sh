@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains the bundled weights on, or goes on where an earlier call stopped: tools/train_bundled.sh [gtpt_t_192x256_teacher] [KEY=VALUE]...
+# Trains the bundled weights on, or goes on where an earlier call stopped: tools/train_bundled.sh [STAGE of configs/small] [KEY=VALUE]...
 # Runs at low priority on one core; kill it at any time. A teacher's maps are made once, of crops and with a teacher that are
 # not part of this repository: docs/training.md says what they are.
 set -euo pipefail
@@ -17,4 +17,4 @@ for part in coco coco_more lspet; do
 done
 allocator=/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4 # a sixth faster, where it is installed
 [ -f "$allocator" ] && export LD_PRELOAD=$allocator TCMALLOC_RELEASE_RATE=0
-exec nice -n 19 "$python" -m gtpt train --cfg "configs/small/$stage.yaml" train.accelerator=cpu "$@"
+exec nice -n 19 "$python" -m gtpt train --cfg "configs/small/$stage.yaml" train.accelerator=cpu train.init=gtpt-t-coco17 "$@"

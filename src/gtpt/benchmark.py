@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from gtpt.core.errors import InputError
 from gtpt.detect import Detector, make_detector
+from gtpt.engines import Engine
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 
 PAUSE = 0.01  # seconds between two measurements: idle threads of the one before spin on, and would take a core
@@ -128,22 +129,28 @@ def _work(opened: tuple[PoseEstimator, Detector | None] | Exception, size: int) 
     """What is timed: so many people from crops to keypoints, or with a detector a frame to their poses."""
     import numpy as np
 
-    from gtpt.core.simcc import decode
-    from gtpt.engines.base import enough_memory
-
     if isinstance(opened, Exception):
         raise opened
     estimator, finder = opened
     network = estimator.engine
     if network.batch not in (None, size):
         raise InputError(f"these weights take {network.batch} people at once, not {size}: give --batch {network.batch}")
-    noise = np.random.default_rng(0)
     if finder is not None:
-        frame, boxes = noise.integers(0, 256, FRAME, dtype=np.uint8), np.tile(PERSON, (size, 1))
+        frame, boxes = np.random.default_rng(0).integers(0, 256, FRAME, dtype=np.uint8), np.tile(PERSON, (size, 1))
         return lambda: (finder([frame]), estimator(frame, boxes))
-    width, height = estimator.input_size
+    return crops_to_keypoints(network, size)
+
+
+def crops_to_keypoints(network: Engine, size: int) -> Callable[[], object]:
+    """A call of a network and its decoding, on so many crops of noise."""
+    import numpy as np
+
+    from gtpt.core.simcc import decode
+    from gtpt.engines.base import enough_memory
+
+    width, height = network.info.config.input_size
     with enough_memory(size):
-        crops = noise.integers(0, 256, (size, height, width, 3), dtype=np.uint8)
+        crops = np.random.default_rng(0).integers(0, 256, (size, height, width, 3), dtype=np.uint8)
     return lambda: decode(*network(crops), network.info.config.simcc_split)
 
 
@@ -164,9 +171,15 @@ def paired_seconds(
     mine: Callable[[], object], reference: Callable[[], object], repeats: int, warmup: int = 2
 ) -> tuple[list[float], list[float]]:
     """Wall seconds of both, measured in turn after a warm-up: noise of the machine hits both alike."""
-    seconds: tuple[list[float], list[float]] = ([], [])
+    first, second = interleaved_seconds((mine, reference), repeats, warmup)
+    return first, second
+
+
+def interleaved_seconds(works: Sequence[Callable[[], object]], repeats: int, warmup: int = 2) -> list[list[float]]:
+    """Wall seconds of each, measured in turn, round by round."""
+    seconds: list[list[float]] = [[] for _ in works]
     for turn in range(repeats + warmup):
-        for work, times in zip((mine, reference), seconds, strict=True):
+        for work, times in zip(works, seconds, strict=True):
             time.sleep(PAUSE)
             began = time.perf_counter()
             work()

@@ -30,15 +30,20 @@ from gtpt.detect.detections import (
     SCORE_ROUNDING,
     Detections,
     Detector,
+    WholeImage,
     as_detector,
     split_boxes,
 )
+from gtpt.detect.given import GivenBoxes
 from gtpt.detect.make import DEFAULT_DETECTOR, WHOLE_IMAGE, make_detector
 from gtpt.engines import Engine, open_engine
 from gtpt.io.arrays import as_rgb
 from gtpt.io.sources import open_source
 
 DEFAULT_WEIGHTS = "gtpt-t-coco17"
+# The least score of people that a detector finds. Up to here a higher one drops more wrong poses than right ones:
+# benchmarks/min_score.py prints the table, which new weights need anew.
+MIN_SCORE = 0.25
 
 
 class PoseEstimator:
@@ -55,6 +60,7 @@ class PoseEstimator:
         device: "cpu", "cuda", ...; a device that is not there is an error.
         threads: of the CPU; None leaves the choice to the engine.
         precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; see docs/benchmarks.md.
+        keep_rates: of engine="torch", four numbers or "fast", "balanced", "accurate", "entire"; see docs/keep_rates.md.
         batch_size: crops per call of the network; more people are split, fewer are not padded.
         flip_test: average with the mirrored crop: about twice the time for about one AP.
         detector: finds the people of images that come without boxes: a registered name, a YOLOX *.onnx, "whole-image", a
@@ -74,6 +80,7 @@ class PoseEstimator:
         device: str = "cpu",
         threads: int | None = None,
         precision: str = "float32",
+        keep_rates: Sequence[float] | str | None = None,
         batch_size: int = 32,
         flip_test: bool = False,
         detector: str | Path | Detector | Callable[[Sequence[np.ndarray]], Sequence[Any]] | None = None,
@@ -81,7 +88,13 @@ class PoseEstimator:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, got {batch_size}")
         self._weights = Path(weights).absolute() if Path(weights).is_file() else weights
-        self._options: dict[str, Any] = {"engine": engine, "device": device, "threads": threads, "precision": precision}
+        self._options: dict[str, Any] = {
+            "engine": engine,
+            "device": device,
+            "threads": threads,
+            "precision": precision,
+            "keep_rates": keep_rates,
+        }
         self.engine = self._open()
         self.batch_size, self.flip_test = self.engine.batch or batch_size, flip_test
         self.calibration = self.engine.info.calibration or Calibration.default()
@@ -139,8 +152,8 @@ class PoseEstimator:
             images: RGB uint8 (H, W, 3), or a list of them. Grey, RGBA and 16-bit arrays are converted, floats refused.
             boxes: of one image what `gtpt.detect.to_detections` takes, such as (N, 4) x1, y1, x2, y2 in pixels of the
                 image, or "whole-image"; of several images a list of that. N = 0 is fine and gives an empty result. None
-                leaves it to the detector, whose people are dropped where their box lies outside the image, or where the
-                pose of a better one is the same.
+                leaves it to the detector, whose people are dropped where their box lies outside the image, where the
+                pose of a better one is the same, or where their score is below `least_score`.
             scores: (N,) confidence of the boxes in [0, 1], or a list of them; 1 if not given, nor with the boxes.
             bgr: the colours come in OpenCV's order, as `cv2.imread` and `cv2.VideoCapture` give them.
 
@@ -177,7 +190,7 @@ class PoseEstimator:
         ordered = [people[i] for i in range(len(pictures))]
         poses = self._poses_of(pictures, [d.boxes for d in ordered], [d.scores for d in ordered])
         for i in unknown:
-            poses[i] = poses[i][distinct(poses[i])]
+            poses[i] = poses[i][distinct(poses[i]) & (poses[i].scores >= least_score(self, self.detector))]
         return poses
 
     def _detect(self, pictures: list[np.ndarray]) -> list[Detections]:
@@ -349,7 +362,13 @@ def inside(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
     return np.asarray(((boxes[:, 2:] > 0) & (boxes[:, :2] < size)).all(axis=1))
 
 
-SAME = 0.7  # mean similarity of the keypoints above which two poses are of one person
+def least_score(estimator: PoseEstimator, detector: Detector | None) -> float:
+    """`MIN_SCORE`; 0 where boxes are given, and for weights without a calibration, whose scores are no probabilities."""
+    given = isinstance(detector, (GivenBoxes, WholeImage))
+    return 0.0 if given or estimator.engine.info.calibration is None else MIN_SCORE
+
+
+SAME = 0.7  # mean similarity of the keypoints above which two poses are of one person; see benchmarks/min_score.py
 WITHIN = 0.8  # share of the smaller box in the larger one
 
 
@@ -360,18 +379,30 @@ def distinct(poses: Poses) -> np.ndarray:
     places. Of two boxes the better pose stays.
     """
     keep = np.ones(len(poses), bool)
-    areas = np.prod(poses.boxes[:, 2:] - poses.boxes[:, :2], axis=1)
-    seen = poses.keypoint_scores >= VISIBLE
     order = np.argsort(-poses.keypoint_scores.sum(axis=1), kind="stable")
+    alike = nested_similarity(poses)
     for rank, i in enumerate(order):
-        for j in order[rank + 1 :]:
-            low = np.maximum(poses.boxes[i, :2], poses.boxes[j, :2])
-            high = np.minimum(poses.boxes[i, 2:], poses.boxes[j, 2:])
-            shared = np.prod(np.maximum(high - low, 0))
-            both = seen[i] & seen[j]
-            if not (keep[i] and keep[j] and shared >= WITHIN * min(areas[i], areas[j]) and both.sum() >= 4):
-                continue
+        if keep[i]:
+            keep[order[rank + 1 :]] &= alike[i, order[rank + 1 :]] < SAME
+    return keep
+
+
+def nested_similarity(poses: Poses) -> np.ndarray:
+    """(N, N) mean similarity of the keypoints that both poses see, in [0, 1]; 0 where no box lies within the other.
+
+    Four keypoints are the least that says something.
+    """
+    areas = np.prod(poses.boxes[:, 2:] - poses.boxes[:, :2], axis=1)
+    low = np.maximum(poses.boxes[:, None, :2], poses.boxes[None, :, :2])
+    high = np.minimum(poses.boxes[:, None, 2:], poses.boxes[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    nested = shared >= WITHIN * np.minimum(areas[:, None], areas)
+    seen = poses.keypoint_scores >= VISIBLE
+    alike = np.zeros(nested.shape)
+    for i, j in np.argwhere(np.triu(nested, 1)):
+        both = seen[i] & seen[j]
+        if both.sum() >= 4:
             squared = ((poses.keypoints[i, both] - poses.keypoints[j, both]) ** 2).sum(axis=1)
             reach = 2 * max(areas[i], areas[j]) * (2 * poses.skeleton.sigmas[both]) ** 2
-            keep[j] = np.exp(-squared / reach).mean() < SAME
-    return keep
+            alike[i, j] = alike[j, i] = np.exp(-squared / reach).mean()
+    return alike

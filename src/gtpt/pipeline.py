@@ -14,7 +14,7 @@ from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detections, Detector, GivenBoxes, as_detector
-from gtpt.estimator import PoseEstimator, distinct, inside
+from gtpt.estimator import PoseEstimator, distinct, inside, least_score
 from gtpt.io.arrays import as_rgb
 from gtpt.io.sources import Frame
 
@@ -24,6 +24,16 @@ ARRAYS_FPS = 30  # of plain arrays, which have no time
 
 class _Update(Protocol):
     def update(self, poses: Poses, time: float) -> Poses: ...
+
+
+class Memory(Protocol):
+    """What the networks found in frames that they have seen before."""
+
+    def recall(self, frame: Frame) -> tuple[Poses, np.ndarray] | None:
+        """People without ids, and the scores (N,) of their boxes; None for a frame that is to be looked at."""
+
+    def keep(self, frames: Sequence[Frame], estimated: Sequence[tuple[Poses, np.ndarray]]) -> None:
+        """Note what was found in frames that were looked at together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +63,8 @@ class Pipeline:
             box, such as the whole image.
         frames_at_once: frames whose people are detected and estimated together (1 if `detect_every` is more than 1). Live
             pictures want 1: results would come late, and time would stand still between the pictures of one batch.
-        min_score: people with a lower score (that of the detector times the mean of the keypoints) are dropped.
+        min_score: people with a lower score (that of the detector times the mean of the keypoints) are dropped; None takes
+            `gtpt.estimator.least_score`, 0.25 for people whom a detector finds.
 
     Raises:
         ValueError: settings that do not go together.
@@ -69,38 +80,55 @@ class Pipeline:
         detect_every: int = 1,
         refine: bool = False,
         frames_at_once: int = 8,
-        min_score: float = 0.0,
+        min_score: float | None = None,
     ):
         if detect_every < 1 or frames_at_once < 1:
             raise InputError(f"detect_every and frames_at_once must be at least 1, got {detect_every} and {frames_at_once}")
         if smoother is not None and tracker is None:
             raise InputError("smoothing needs to know who is who: give a tracker too")
-        if not 0 <= min_score <= 1:
+        if min_score is not None and not 0 <= min_score <= 1:
             raise InputError(f"min_score must be in [0, 1], got {min_score}")
         self.estimator, self.detector = estimator, as_detector(detector)
         self.tracker, self.smoother = tracker, smoother
-        self.detect_every, self.refine, self.min_score = detect_every, refine, min_score
+        self.detect_every, self.refine = detect_every, refine
+        self.min_score = least_score(estimator, self.detector) if min_score is None else min_score
         self.frames_at_once = frames_at_once if detect_every == 1 else 1
         self._warned = False
 
-    def __call__(self, frames: Iterable[Frame | np.ndarray]) -> Iterator[Result]:
+    def __call__(self, frames: Iterable[Frame | np.ndarray], memory: Memory | None = None) -> Iterator[Result]:
         """Results in the order of the frames, as soon as they are known.
 
         Args:
             frames: a `gtpt.open_source`, or any `Frame`s; plain RGB uint8 arrays (H, W, 3) count as 30 frames per second.
+            memory: what an earlier run found, which is taken in place of the networks, and where all else is noted.
         """
         stream, number = map(_as_frame, count(), frames), 0
-        people: list[Detections] | None = None
+        last: Detections | None = None  # people of the frame before
+        looked = False
         while chunk := list(islice(stream, self.frames_at_once)):
-            images = [frame.image for frame in chunk]
-            if people is None or number % self.detect_every == 0:
-                people = self._detect(chunk)
-            people = [self._inside(found, frame) for found, frame in zip(people, chunk, strict=True)]
-            estimated = self._estimate(images, people)
+            stale = looked and self.detect_every > 1  # boxes came from a frame before that is another one now
+            known = [memory.recall(frame) if memory and not stale else None for frame in chunk]
+            new = [frame for frame, found in zip(chunk, known, strict=True) if found is None]
+            fresh = iter(self._look(new, None if number % self.detect_every == 0 else last, memory))
+            estimated = [found or next(fresh) for found in known]
+            looked = looked or bool(new)
             number += len(chunk)
             for frame, (poses, _) in zip(chunk, estimated, strict=True):
                 yield Result(frame, self._follow(poses, frame.time))
-            people = [Detections(boxes_from_poses(poses), found) for poses, found in estimated[-1:]]
+            last = Detections(boxes_from_poses(estimated[-1][0]), estimated[-1][1])
+
+    def _look(
+        self, frames: list[Frame], before: Detections | None, memory: Memory | None
+    ) -> list[tuple[Poses, np.ndarray]]:
+        """What is in these frames: people of the frame before, if they are given, else those that the detector finds."""
+        if not frames:
+            return []
+        people = self._detect(frames) if before is None else [before]
+        people = [self._inside(found, frame) for found, frame in zip(people, frames, strict=True)]
+        estimated = self._estimate([frame.image for frame in frames], people)
+        if memory:
+            memory.keep(frames, estimated)
+        return estimated
 
     def _detect(self, frames: list[Frame]) -> list[Detections]:
         if isinstance(self.detector, GivenBoxes):

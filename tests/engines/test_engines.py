@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -246,6 +247,18 @@ def test_torch_devices(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) 
         refused(device)
     for device in ("cpu", "cuda", "cuda:1"):
         check_torch_device(device)
+
+
+def test_pytorch_prunes_at_the_rates_that_it_is_given(files: dict[str, Path]) -> None:
+    entire, own = open_engine(files["torch"], keep_rates="entire"), open_engine(files["torch"])
+    assert entire.kept(CROPS) == {} and own.kept(CROPS)["coarse3"][0].shape == (3, 11)
+    assert entire.info.config.keep_rates == (1, 1, 1, 1) and entire.info.calibration == own.info.calibration
+    assert pickle.loads(pickle.dumps(entire)).kept(CROPS) == {}
+    assert (
+        PoseEstimator(files["torch"], engine="torch", keep_rates=(1, 1, 0.5, 0.5)).engine.info.config.keep_rates[2] == 0.5
+    )
+    with pytest.raises(ValueError, match="exported with"):
+        open_engine(files["any"], keep_rates="entire")
 
 
 def test_engine_and_device_that_are_not_there(files: dict[str, Path]) -> None:

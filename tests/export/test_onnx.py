@@ -157,6 +157,22 @@ def test_a_file_that_fails_its_verification_leaves_the_older_one(net, tmp_path):
         export(tmp_path / "net.safetensors", tmp_path / "net.pt")
 
 
+def test_keep_rates_are_chosen_at_export(net, tmp_path):
+    """The file prunes as the network does at these rates, and says so."""
+    save(net, tmp_path / "net.safetensors", {"AP": 0.7})
+    file = tmp_path / "net.onnx"
+    assert export(tmp_path / "net.safetensors", file, keep_rates="1,.5,.5,.25", verify=PHOTOS).mean_px < 0.1
+    with torch.inference_mode():
+        expected = net(normalize(torch.from_numpy(pixels(3))), (1, 0.5, 0.5, 0.25))[0].numpy()
+    np.testing.assert_allclose(run(file, pixels(3))[0], expected, rtol=0, atol=1e-4)
+    header = read_header(file)
+    assert header["config"]["keep_rates"] == [1, 0.5, 0.5, 0.25]
+    assert (header["trained_keep_rates"], header["AP"]) == (list(net.config.keep_rates), 0.7)
+    for wrong in ("1,.5", "1,.5,.6,.1", "quick"):
+        with pytest.raises(ValueError, match="keep_rates"):
+            export(tmp_path / "net.safetensors", tmp_path / "other.onnx", keep_rates=wrong, verify=tmp_path / "gone")
+
+
 def test_what_cannot_be_exported(net, tmp_path):
     for wrong, message in (
         ({"model": torch.nn.Linear(2, 2)}, "Linear"),

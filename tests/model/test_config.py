@@ -50,6 +50,21 @@ def test_impossible_networks_are_refused(changes, message):
         make_config("gtpt-t", **changes)
 
 
+def test_keep_rates_have_three_forms():
+    config = make_config("gtpt-t", keep_rates=(1, 0.8, 0.6, 0.5))
+    assert config.choose_keep_rates(None) == (1, 0.8, 0.6, 0.5)
+    assert config.choose_keep_rates("1,.6, .25,0.1") == config.choose_keep_rates([1, 0.6, 0.25, 0.1]) == (1, 0.6, 0.25, 0.1)
+    assert config.choose_keep_rates("balanced") == make_config("gtpt-t").keep_rates
+    for wrong in ("quick", "1,.5", "", "1,.5,x,.1", [1, 0.5], [None] * 4, 0.5):
+        with pytest.raises(ValueError, match=r"four numbers.*'entire', 'accurate', 'balanced', 'fast'\], got"):
+            config.choose_keep_rates(wrong)
+    for wrong, message in (("1,.5,.6,.1", "must not rise"), ("1,.5,.4,nan", r"in \(0, 1\]"), ("1,.5,.4,0", r"in \(0, 1\]")):
+        with pytest.raises(ValueError, match=message):
+            config.choose_keep_rates(wrong)
+    with pytest.raises(ValueError, match=r"has 68 fine keypoints and needs at least 69"):
+        make_config("gtpt-t", "coco_wholebody133").choose_keep_rates("fast")
+
+
 def test_b_needs_multiples_of_its_stride():
     assert make_config("gtpt-t", input_size=(180, 240)).grid == (15, 15)
     with pytest.raises(ValueError, match="multiples of 48 and 16"):

@@ -143,7 +143,7 @@ def test_links_of_a_results_name_are_replaced_not_followed(tmp_path: Path) -> No
     assert run(tmp_path / "a.png", out).exit_code == 0
     assert all(target.read_text() == "mine" for target in kept.values())
     assert (out / "a.json").is_file() and not (out / "a.json").is_symlink() and not (out / "a_pose.jpg").is_symlink()
-    assert sorted(f.name for f in out.iterdir()) == ["a.json", "a_pose.jpg"]
+    assert sorted(f.name for f in out.iterdir()) == [".resume", "a.json", "a_pose.jpg"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")

@@ -48,8 +48,8 @@ def shares(sources: list[Path], out: Path, count: int, **options: object) -> lis
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    files = [path for path in folder.rglob("*") if path.is_file() and "shard-" not in str(path.relative_to(folder))]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.startswith(("shard-", ".resume"))}
 
 
 OTHERS = [pytest.param(form, marks=pytest.mark.integration) for form in FORMATS if form != "parquet"]

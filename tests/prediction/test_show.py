@@ -29,6 +29,8 @@ from PIL import ImageGrab
 import gtpt
 
 def screen():
+    window().update_idletasks()
+    window().winfo_pointerxy()  # an answer of the display: what was drawn before is there
     seen.append(np.asarray(ImageGrab.grab(xdisplay=None).convert("RGB")))
 
 def window():
@@ -112,7 +114,7 @@ def look():
         window().event_generate("<Key-n>")
     else:
         window().tk.eval(window().protocol("WM_DELETE_WINDOW"))
-detector = each_time(lambda _: window().after(1000, look))
+detector = each_time(lambda _: window().after(200, look))
 summary = gtpt.predict([sys.argv[2], sys.argv[4]], sys.argv[3], detector=detector, show=True, quiet=True)
 assert [(s.name, s.frames) for s in summary.sources] == [(sys.argv[2], 2)] and summary.exit_code == 0, summary
 """

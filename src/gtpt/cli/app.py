@@ -21,8 +21,10 @@ from gtpt.cli.detect import detect
 from gtpt.cli.export import export
 from gtpt.cli.info import info
 from gtpt.cli.merge import merge
+from gtpt.cli.options import Commands
 from gtpt.cli.predict import predict
 from gtpt.cli.serve import serve
+from gtpt.cli.sweep import sweep
 from gtpt.cli.train import test, train
 from gtpt.cli.web import web
 from gtpt.cli.weights import app as weights
@@ -31,6 +33,7 @@ from gtpt.core.errors import GtptError
 FAILED, INTERRUPTED = 1, 130  # 2 is wrong usage, 3 partly done: see gtpt.prediction.outputs.Summary
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,6 +50,7 @@ app.command()(convert)
 app.command()(export)
 app.command()(info)
 app.command()(benchmark)
+app.command()(sweep)
 app.command()(web)
 app.command()(serve)
 data = typer.Typer(no_args_is_help=True, help="Look at data sets before training.")

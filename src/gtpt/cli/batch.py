@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from gtpt.cli.predict import with_options
+from gtpt.cli.options import with_options
 from gtpt.cli.progress import progress_bar
 
 

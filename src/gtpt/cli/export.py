@@ -17,6 +17,9 @@ class Precision(str, Enum):
 def export(
     weights: str = typer.Argument(help="Registered name, *.safetensors, or an authors' *.pth."),
     out: Path = typer.Option(..., "--out", "-o", help="The *.onnx to write."),
+    keep_rates: str = typer.Option(
+        None, help="Shares of patches, such as 1,.7,.3,.1, or fast, balanced, accurate, entire. Default: as trained."
+    ),
     batch: int = typer.Option(None, min=1, help="A fixed number of crops. Default: any number."),
     opset: int = typer.Option(20, help="ONNX operator set, 20 to 23: see docs/export.md."),
     precision: Precision = typer.Option(
@@ -42,6 +45,7 @@ def export(
     found = run(
         weights,
         out,
+        keep_rates=keep_rates,
         batch=batch,
         opset=opset,
         precision=precision.value,

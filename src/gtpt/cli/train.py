@@ -57,7 +57,9 @@ def test(
     ),
     branch: str = typer.Option("ema", help="Of an authors' file: ema or live."),
     flip: bool = typer.Option(True, help="Average with the mirrored crops."),
-    entire: bool = typer.Option(False, "--entire", help="Without pruning."),
+    keep_rates: str = typer.Option(
+        None, help="Of a checkpoint: four rates, such as 1,.7,.3,.1, or entire, accurate, balanced, fast. Default: its own."
+    ),
     annotations: Path = typer.Option(None, help="Ground truth (COCO JSON), instead of that of --cfg."),
     images: Path = typer.Option(None, help="Folder or zip of its images."),
     boxes: Path = typer.Option(None, help="Boxes of a detector (COCO results). Default: data.boxes or the ground truth's."),
@@ -72,7 +74,7 @@ def test(
     """Measure a checkpoint on the validation data of an experiment (official protocol), per part for whole-body.
 
     The data are those of --cfg, or --annotations and --images. The report says which boxes were used. A registered name is
-    measured as its exported file on the CPU, unless --engine torch or --entire asks for the network itself.
+    measured as its exported file on the CPU, unless --engine torch or --keep-rates asks for the network itself.
     """
     import json
 
@@ -95,7 +97,7 @@ def test(
             boxes=found,
             branch=branch,
             flip=flip,
-            entire=entire,
+            keep_rates=keep_rates,
             batch_size=batch_size,
             device=device,
             engine=engine,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, TypeVar
@@ -213,6 +214,15 @@ class Annotations:
             if missing := image.lacks(needed):
                 raise AnnotationError(f"{self.source}: image {image.id} has no {', '.join(missing)}")
         return {image.id: image for image in self.images}
+
+    def sample(self, people: int) -> Annotations:
+        """About so many of the people: some of the images, spread evenly over the file, each with everybody in it."""
+        share = min(people / max(len(self.annotations), 1), 1)
+        few = copy(self)
+        few.images = [image for i, image in enumerate(self.images) if int((i + 1) * share) > int(i * share)]
+        chosen = {image.id for image in few.images}
+        few.annotations = [annotation for annotation in self.annotations if annotation.image_id in chosen]
+        return few
 
     def person_category(self) -> Id:
         """Id of the category that means people.

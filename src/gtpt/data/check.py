@@ -219,6 +219,8 @@ def _check_box(box: list[float], image: Image, file: str, name: Any) -> Iterator
         yield Finding("box outside", file, name, f"{where}: nothing to see", "is skipped")
     elif beyond[0] >= box[2] or beyond[1] >= box[3]:  # the official cleaning shifts before it cuts
         yield Finding("box outside", file, name, f"{where}: moved to its border", "is used")
+    elif min(box[2:]) <= 0:
+        yield Finding("flat box", file, name, f"{where}: without width or height", "is used")
     elif max(beyond) > BOX_TOLERANCE:
         yield Finding("box beyond the border", file, name, f"{where}: cut off", "is used")
 

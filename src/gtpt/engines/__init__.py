@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -18,6 +19,7 @@ def open_engine(
     device: str = "cpu",
     threads: int | None = None,
     precision: str = "float32",
+    keep_rates: Sequence[float] | str | None = None,
 ) -> Engine:
     """The engine for a weights file.
 
@@ -27,6 +29,8 @@ def open_engine(
         device: "cpu", "cuda", ...; one that is not there is an error, never a silent CPU.
         threads: of the CPU, at least 1; None for the engine's own choice.
         precision: of the arithmetic: "float32", or "bfloat16" in OpenVINO on a CPU that has instructions for it.
+        keep_rates: of a network in PyTorch, see `GTPTConfig.choose_keep_rates`; None for those that it was trained with. An
+            exported file has its own.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: no file, an engine that does not read it or is not installed, or a
@@ -40,6 +44,8 @@ def open_engine(
     chosen = choose_engine(path, engine)
     if precision not in get_args(Precision):
         raise InputError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
+    if keep_rates is not None and chosen != "torch":
+        raise InputError(f"{path.name} prunes at the rates it was exported with: `gtpt export --keep-rates` writes another")
     if chosen == "openvino":
         from gtpt.engines.openvino import OpenVinoEngine
 
@@ -49,7 +55,7 @@ def open_engine(
     if chosen == "torch":
         from gtpt.engines.torch import TorchEngine
 
-        return TorchEngine(path, device=device, threads=threads)
+        return TorchEngine(path, device=device, threads=threads, keep_rates=keep_rates)
     from gtpt.engines.onnx import OnnxEngine
 
     return OnnxEngine(path, device=device, threads=threads)

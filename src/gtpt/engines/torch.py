@@ -1,9 +1,10 @@
-"""PyTorch: for checkpoints, for GPUs with CUDA, and the only engine that shows which patches it kept."""
+"""PyTorch: for checkpoints, and for GPUs with CUDA."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
 class TorchEngine(BatchEngine):
     """A safetensors file of ours, or an authors' checkpoint, reparameterized in PyTorch."""
 
-    def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None):
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str = "cpu",
+        threads: int | None = None,
+        keep_rates: Sequence[float] | str | None = None,
+    ):
         require("torch", "torch")
         from gtpt.model import load, load_official
         from gtpt.model.reparameterize import reparameterize
@@ -36,9 +44,11 @@ class TorchEngine(BatchEngine):
             net = load_official(path)
             assert net.skeleton is not None
             self.info = NetworkInfo(net.config, net.skeleton, None, {})
+        net.config = replace(net.config, keep_rates=net.config.choose_keep_rates(keep_rates))
+        self.info = replace(self.info, config=net.config)
         self._net, self._device, self._threads = reparameterize(net).to(device), device, threads
         self._process = os.getpid()
-        self._made_of = path.absolute(), {"device": device, "threads": threads}
+        self._made_of = path.absolute(), {"device": device, "threads": threads, "keep_rates": keep_rates}
         self.batch = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

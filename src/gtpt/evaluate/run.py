@@ -82,7 +82,7 @@ def test(
     boxes: str | Path | None = None,
     branch: str = "ema",
     flip: bool = True,
-    entire: bool = False,
+    keep_rates: Sequence[float] | str | None = None,
     batch_size: int | None = None,
     device: str = "cpu",
     engine: str | None = None,
@@ -96,11 +96,11 @@ def test(
 
     Args:
         checkpoint: registered name, *.safetensors, an authors' *.pth, or an exported *.onnx. Of a name, the CPU runs the
-            exported file, which is the faster one, unless `entire` or engine="torch" asks for the network itself.
+            exported file, which is the faster one, unless `keep_rates` or engine="torch" asks for the network itself.
         annotations, images, boxes, batch_size, progress: see `evaluate_network`.
         branch: of an authors' file, "ema" or "live".
         flip: average with the mirrored crops.
-        entire: without pruning.
+        keep_rates: of a network in PyTorch, see `GTPTConfig.choose_keep_rates`; an exported file has its own.
         device: "cpu", "cuda" or "cuda:1"; one that is not there is an error.
         engine, precision: of an exported file, see `gtpt.engines.open_engine`.
         threads: of the CPU; None leaves the number to the engine.
@@ -112,7 +112,7 @@ def test(
     """
     from gtpt.weights import resolve
 
-    exported = device == "cpu" and not entire and engine != "torch"
+    exported = device == "cpu" and keep_rates is None and engine != "torch"
     path = resolve(checkpoint, format="onnx" if exported else "safetensors", task="pose")
     network: GTPT | Engine
     if path.suffix == ".onnx":
@@ -133,7 +133,7 @@ def test(
         images,
         boxes=boxes,
         flip_test=flip,
-        keep_rates="entire" if entire else None,
+        keep_rates=keep_rates,
         batch_size=batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH),
         out=out,
         progress=progress,
@@ -173,7 +173,7 @@ class Evaluation(NamedTuple):
 
 def evaluate_network(
     network: GTPT | Engine,
-    annotations: str | Path,
+    annotations: str | Path | Annotations,
     images: str | Path,
     *,
     boxes: str | Path | None = None,
@@ -187,11 +187,11 @@ def evaluate_network(
 
     Args:
         network: a module with its skeleton, or an exported file as its engine runs it (what a precision costs in AP).
-        annotations: COCO ground truth, a file or a member of a zip.
+        annotations: COCO ground truth, a file, a member of a zip, or what was read already.
         images: folder or zip of the images.
         boxes: detections in COCO results form; None uses the ground-truth boxes.
         flip_test, progress: see `estimate`.
-        keep_rates: of a module, see `GTPT.forward`; "entire" for the unpruned pass.
+        keep_rates: of a module, see `GTPT.forward`.
         batch_size: crops at once; None: 16 on a CPU, 64 on a GPU. An engine of a fixed batch size is filled up to its own.
         out: a *.json for the COCO results that are measured, as the servers of COCO take them.
 
@@ -243,7 +243,7 @@ def _subject(
         return network, network.info.config, network.info.skeleton, type(network).__name__
     if network.skeleton is None:
         raise InputError("this network has no skeleton; set net.skeleton")
-    label = f"keep rates {keep_rates or network.config.keep_rates}"
+    label = f"keep rates {network.config.choose_keep_rates(keep_rates)}"
     return torch_network(network, keep_rates), network.config, network.skeleton, label
 
 

@@ -11,8 +11,9 @@ import logging
 import os
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -41,6 +42,7 @@ def export(
     weights: str | Path,
     out: str | Path,
     *,
+    keep_rates: Sequence[float] | str | None = None,
     batch: int | None = None,
     opset: int = OPSET,
     precision: Precision = "float32",
@@ -55,6 +57,8 @@ def export(
     Args:
         weights: registered name, *.safetensors, or an authors' *.pth. A calibration goes along.
         out: the file to write.
+        keep_rates: of the file, instead of the network's own: see `GTPTConfig.choose_keep_rates`. The header keeps what the
+            network was trained with as "trained_keep_rates", to which the other figures in it belong.
         batch, opset, precision, decode: see `export_onnx`.
         calibrate: real crops for "int8": a photo, a folder of photos, or a COCO crop zip.
         float_input: take normalised float crops instead of uint8.
@@ -80,6 +84,10 @@ def export(
     model = load_any(path)
     assert model.skeleton is not None
     _check_export(model, batch, opset, precision)  # before any photo is read
+    facts, trained = metadata_of(path), model.config.keep_rates
+    model.config = replace(model.config, keep_rates=model.config.choose_keep_rates(keep_rates))
+    if model.config.keep_rates != trained:
+        facts["trained_keep_rates"] = trained
     size = model.config.input_size
     out = Path(out)
     crops = load_crops(verify, model.skeleton, size) if verify else None
@@ -93,7 +101,7 @@ def export(
         decode=decode,
         precision=precision,
         calibration_crops=load_crops(calibrate, model.skeleton, size, CALIBRATION) if calibrate else None,
-        extra=metadata_of(path),
+        extra=facts,
     )
     if crops is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from numbers import Integral, Real
@@ -17,6 +17,12 @@ from gtpt.core.text import parse_json
 BODY_KEEP_RATES = (1.0, 0.7, 0.3, 0.1)
 WHOLEBODY_KEEP_RATES = (1.0, 0.7, 0.5, 0.3)  # fine keypoint tokens share the budget of a group
 ENTIRE = (1.0, 1.0, 1.0, 1.0)
+PRESETS = {  # keep rates by name, for bodies: points of the front that docs/keep_rates.md measures
+    "entire": ENTIRE,
+    "accurate": (1.0, 0.7, 0.5, 0.3),
+    "balanced": BODY_KEEP_RATES,
+    "fast": (0.7, 0.4, 0.2, 0.1),
+}
 
 SIZES: dict[str, dict[str, Any]] = {
     "gtpt-t": {"stem": "plain", "stem_channels": 128, "dim": 128},
@@ -137,6 +143,30 @@ class GTPTConfig:
     def keep_counts(self, keep_rates: tuple[float, ...] | None = None) -> tuple[int, ...]:
         """Tokens kept in each of the four stages; in groups this counts image and fine keypoint tokens together."""
         return tuple(int(self.num_patches * rate) for rate in keep_rates or self.keep_rates)
+
+    def choose_keep_rates(self, keep_rates: Sequence[float] | str | None) -> tuple[float, float, float, float]:
+        """Four rates for this network.
+
+        Args:
+            keep_rates: four numbers, also as text ("1,.6,.25,.1"), a name of `PRESETS`, or None for the network's own.
+
+        Raises:
+            ValueError: anything else, and rates that `check_keep_rates` refuses.
+        """
+        if keep_rates is None:
+            return self.keep_rates
+        given = PRESETS.get(keep_rates, keep_rates.split(",")) if isinstance(keep_rates, str) else keep_rates
+        try:
+            rates = tuple(map(float, given))
+        except (TypeError, ValueError):
+            rates = ()
+        if len(rates) != 4:
+            raise InputError(
+                f"keep_rates must be four numbers, such as 1,.7,.3,.1, or one of {list(PRESETS)}, got {keep_rates!r}"
+            )
+        self.check_keep_rates(rates)
+        first, second, third, fourth = rates
+        return first, second, third, fourth
 
     def check_keep_rates(self, keep_rates: tuple[float, ...]) -> None:
         """Raise ValueError unless these are four falling rates in (0, 1] that leave each group a visual token."""

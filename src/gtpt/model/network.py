@@ -24,7 +24,7 @@ from gtpt.core.errors import InputError
 from gtpt.core.geometry import PIXEL_MEAN, PIXEL_STD
 from gtpt.core.skeleton import Skeleton
 from gtpt.model.attention import Attention
-from gtpt.model.config import ENTIRE, GTPTConfig
+from gtpt.model.config import GTPTConfig
 from gtpt.model.layout import Layout
 from gtpt.model.pruning import patch_scores, prune, rows, take, top_patches
 from gtpt.model.stem import STEMS
@@ -145,8 +145,8 @@ class GTPT(nn.Module):
 
         Args:
             images: (B, 3, H, W) float, RGB, normalised: see `normalize`.
-            keep_rates: instead of the config's: four rates, or "entire" for the unpruned pass. With fine keypoints even
-                the entire pass drops as many patches per group as it has fine keypoints (as the official code does).
+            keep_rates: instead of the config's, see `GTPTConfig.choose_keep_rates`. With fine keypoints even the "entire"
+                pass drops as many patches per group as it has fine keypoints (as the official code does).
             return_kept: also return which patches survived.
 
         Returns:
@@ -183,24 +183,12 @@ class GTPT(nn.Module):
 
     def encode(self, image: Tensor, keep_rates: Sequence[float] | str | None = None) -> Encoded:
         """Everything after the tokenizer: visual tokens (B, N, D) to logits."""
-        counts = self.config.keep_counts(self._rates(keep_rates))
+        counts = self.config.keep_counts(self.config.choose_keep_rates(keep_rates))
         kept: dict[str, list[Tensor]] = {}
         person = self._encode_coarse(image, counts[:2], kept)
         keypoints = self._encode_groups(*self._split_groups(person, counts[2], kept), counts[2:], kept)  # (B, K, D)
         x, y = self.head_x(keypoints), self.head_y(keypoints)
         return Encoded(x, y, kept, person)
-
-    def _rates(self, keep_rates: Sequence[float] | str | None) -> tuple[float, ...]:
-        """The four keep rates that are meant, checked."""
-        if keep_rates is None:
-            return self.config.keep_rates
-        if isinstance(keep_rates, (str, float, int)):
-            if keep_rates == "entire":
-                return ENTIRE
-            raise InputError(f"keep_rates must be four numbers or 'entire', got {keep_rates!r}")
-        rates = tuple(keep_rates)
-        self.config.check_keep_rates(rates)
-        return rates
 
     def _encode_coarse(self, image: Tensor, counts: Sequence[int], kept: dict[str, list[Tensor]]) -> Person:
         """Section 3.2: the human token finds the person, then part and keypoint tokens take its place."""

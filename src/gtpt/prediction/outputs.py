@@ -6,9 +6,10 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import Any
@@ -17,16 +18,19 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 
-from gtpt.core.errors import InputError, OutputError
+from gtpt.core.errors import InputError, OutputError, SourceError
 from gtpt.core.urls import without_secrets
 from gtpt.estimator import PoseEstimator
 from gtpt.io.formats import ENDINGS, FOLDER_FORMATS, Writer, open_writer
 from gtpt.io.formats.file import PARTIAL, short_stem, write_whole
+from gtpt.io.images import read_image
 from gtpt.io.sources import Frame, Skipped, Source
 from gtpt.io.video_writer import VideoWriter
 from gtpt.pipeline import Result
+from gtpt.prediction.journal import Done, Journal, stamp
 from gtpt.prediction.options import MOVING, Options, Share
 from gtpt.prediction.shards import ShardWriter
+from gtpt.prediction.sources import of_the_source
 from gtpt.viz import explain
 
 logger = logging.getLogger(__name__)
@@ -34,11 +38,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class SourceSummary:
-    """What came of one source."""
+    """What came of one source; of its frames, `resumed` were looked at by an earlier call."""
 
     name: str
     frames: int = 0
     people: int = 0
+    resumed: int = 0
     files: list[str] = field(default_factory=list)
 
 
@@ -114,6 +119,19 @@ class OutputFolder:
         self._before[str(path).casefold()] = _state(path)
         return path
 
+    def keep(self, path: Path) -> None:
+        """Take a placed file that an earlier call has written for one of this call."""
+        self._before[str(path).casefold()] = None
+
+    def restore(self, done: Done) -> list[str] | None:
+        """The files that an earlier call left; None if they are not as it left them, or wanted for something else."""
+        paths = {self.path / name: left for name, left in done.files.items()}
+        if any(stamp(path) != left or str(path).casefold() in self._before for path, left in paths.items()):
+            return None
+        for path in paths:
+            self.keep(path)
+        return [str(path) for path in paths]
+
     def written(self, files: Sequence[str]) -> list[str]:
         """Those of the placed files that are there by this call."""
         return [name for name in files if _state(Path(name)) != self._before[name.casefold()]]
@@ -139,10 +157,14 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         *,
         number: int = 0,
         record: ShardWriter | None = None,
+        journal: Journal | None = None,
     ) -> None:
-        """`number` is that of the source; `record` takes the results of a share instead of a file of the format."""
+        """`number` is that of the source; `record` takes the results of a share instead of a file of the format.
+
+        `journal` knows the pictures that an earlier call has drawn.
+        """
         self.folder, self.options, self.opened, self.estimator = folder, options, opened, estimator
-        self._number, self._record = number, record
+        self._number, self._record, self._journal = number, record, journal
         self.summary = SourceSummary(source_name(source))
         self._stack = ExitStack()
         self._moving = opened.kind in MOVING
@@ -176,12 +198,12 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             record.drawn(film_name(self._stem), self._video_path)
         record.end(failed)
 
-    def add(self, result: Result, picture: np.ndarray | None, image_id: int | str | None = None) -> None:
+    def add(self, result: Result, picture: Callable[[], np.ndarray] | None, image_id: int | str | None = None) -> None:
         """The people of one frame, and its pictures.
 
         Args:
             result: frame and poses.
-            picture: the drawn frame, RGB uint8 (H, W, 3), or None to keep none.
+            picture: draws the frame, RGB uint8 (H, W, 3), if an earlier call did not; None to keep none.
             image_id: what the file of given boxes calls the image.
         """
         frame, poses = result.frame, result.poses
@@ -193,15 +215,23 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
         if picture is not None:
             self._keep(picture, frame)
         if self.options.explain:
-            for number, sheet in enumerate(explain(self.estimator, frame.image, poses)):
-                self._save(sheet, f"{file_stem(frame.name)}_{frame.index}_explain_{number}.png")
+            sheets = cache(lambda: explain(self.estimator, pixels(frame), poses))  # runs the network
+            for number in range(len(poses)):
+                sheet = partial(lambda sheets, number: sheets()[number], sheets, number)
+                self._save(sheet, f"{file_stem(frame.name)}_{frame.index}_explain_{number}.png", frame)
 
-    def _keep(self, picture: np.ndarray, frame: Frame) -> None:
+    def done(self) -> Done:
+        """What came of the source, for a call that asks for it again."""
+        files, skipped = self.summary.files, self.opened.skipped
+        stamps = {os.path.relpath(file, self.folder.path): stamp(Path(file)) for file in files}
+        return Done(self.summary.frames, self.summary.people, stamps, skipped.count, skipped.items)
+
+    def _keep(self, picture: Callable[[], np.ndarray], frame: Frame) -> None:
         if self._video_path is None:
-            self._save(picture, f"{file_stem(frame.name)}_pose.jpg")
+            self._save(picture, f"{file_stem(frame.name)}_pose.jpg", frame)
         elif not self._undrawable:
             try:
-                self._keep_in_video(self._video_path, picture, frame.time)
+                self._keep_in_video(self._video_path, picture(), frame.time)
             except InputError as error:  # what the encoder cannot bear must not cost the keypoints
                 self._undrawable = True
                 self.opened.skipped.add(self._video_path.name, str(error))
@@ -219,23 +249,44 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
             picture = fit_into(picture, (width, height))
         self._video.write(picture, time)
 
-    def _save(self, picture: np.ndarray, name: str) -> None:
-        ok, data = False, np.zeros(0, np.uint8)
-        with suppress(cv2.error):  # what some versions raise and others return
-            ok, data = cv2.imencode(Path(name).suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if not ok:
-            height, width = picture.shape[:2]
-            self.opened.skipped.add(name, f"a picture of {width}x{height} is larger than {Path(name).suffix} can be")
-            return
+    def _save(self, draw: Callable[[], np.ndarray], name: str, frame: Frame) -> None:
         path = self._place(name)
-        write_whole(path, data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        if self._journal is not None and self._journal.has_drawn(frame, path):
+            self.folder.keep(path)
+        elif not self._draw(draw, path):
+            return
+        elif self._journal is not None:
+            self._journal.drew(frame, path)
         if self._record is not None:
             self._record.drawn(name, path)
+
+    def _draw(self, draw: Callable[[], np.ndarray], path: Path) -> bool:
+        """Whether there is a picture now."""
+        try:
+            picture = draw()
+        except SourceError as error:  # a photo that is known and gone since
+            self.opened.skipped.add(path.name, str(error))
+            return False
+        ok, data = False, np.zeros(0, np.uint8)
+        with suppress(cv2.error):  # what some versions raise and others return
+            ok, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if not ok:
+            height, width = picture.shape[:2]
+            self.opened.skipped.add(path.name, f"a picture of {width}x{height} is larger than {path.suffix} can be")
+            return False
+        write_whole(path, data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        return True
 
     def _place(self, name: str, *, folder: bool = False) -> Path:
         path = self.folder.place(name, folder=folder)
         self.summary.files.append(str(path))
         return path
+
+
+def pixels(frame: Frame) -> np.ndarray:
+    """The image of a frame; a photo that needed not be read until now is."""
+    with of_the_source():
+        return frame.image if frame.image.size else read_image(frame.path)
 
 
 def fit_into(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:

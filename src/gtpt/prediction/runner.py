@@ -6,9 +6,10 @@ import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
@@ -17,12 +18,13 @@ import numpy as np
 from gtpt.core.errors import AnnotationError, GtptError, InputError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.io.sources import Frame, Kind, Source, open_source
+from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Skipped, Source, open_source
 from gtpt.pipeline import Pipeline, Result
+from gtpt.prediction.journal import Done, Journal, journal_path, read_header, require_same
 from gtpt.prediction.options import MOVING, Options
-from gtpt.prediction.outputs import OutputFolder, SourceOutputs, Summary, source_name
+from gtpt.prediction.outputs import OutputFolder, SourceOutputs, SourceSummary, Summary, pixels, source_name
 from gtpt.prediction.progress import show_progress
-from gtpt.prediction.shards import RECORD, ShardWriter, folder_of
+from gtpt.prediction.shards import RECORD, ShardWriter, folder_of, settings_of
 from gtpt.prediction.sources import GONE, Sources, are_photos, as_names, frames_of, grouped, is_there, of_the_source
 from gtpt.viz import draw_poses
 from gtpt.viz.window import Window
@@ -69,8 +71,10 @@ class Runner:
             out = options.out if share is None else folder_of(options.out, share)
             folder = OutputFolder(out, files_read([*sources, *options.files()]))
             self.estimator, self.finder  # noqa: B018  # opened now, so that their errors come before any work
+            self._require_same(groups, folder)
             call = _Call(folder, Summary(share=share))
             if isinstance(self.finder, GivenBoxes):
+                self.finder.meant_for(_photos_of(groups))
                 call.summary.skipped.extend(self.finder.skipped)
             if share is not None:
                 call.record = ShardWriter(folder.path / RECORD)
@@ -120,7 +124,7 @@ class Runner:
         options = self.options
         return PoseEstimator(
             options.weights,
-            engine="torch" if options.explain else options.engine,
+            engine=options.engine,
             device=options.device,
             threads=options.threads,
             precision=options.precision,
@@ -154,9 +158,30 @@ class Runner:
                 f"detector_device (--detector-device) gives it another, such as cpu"
             ) from error
 
-    def results(self, opened: Source) -> Iterator[Result]:
-        """The people of a source, frame by frame."""
-        return self._pipeline(opened.kind, self.options.stride / (opened.fps or 30))(self._frames(opened))
+    def results(self, opened: Source, journal: Journal | None = None) -> Iterator[Result]:
+        """The people of a source, frame by frame; a journal knows those that an earlier call has found."""
+        pipeline = self._pipeline(opened.kind, self.options.stride / (opened.fps or 30))
+        return pipeline(self._frames(opened, journal), journal)
+
+    def _require_same(self, groups: Sequence[str | list[str]], folder: OutputFolder) -> None:
+        """InputError, before any work, if what is to be resumed was made of something else."""
+        for path in [journal_path(folder.path, source) for source in groups if self.options.resume]:
+            if (header := read_header(path)) is not None:
+                require_same(header["made_of"], self._made_of, path)
+
+    @cached_property
+    def _made_of(self) -> dict[str, Any]:
+        return {"gtpt": version("gtpt"), **settings_of(self.options)}
+
+    def _journal(self, source: str | list[str], folder: OutputFolder) -> Journal | None:
+        """That of a source which can be read again; None for streams and cameras, and for what is not there."""
+        film = None if are_photos(source) else Path(str(source))
+        if film is not None and not film.is_file():
+            if self.options.resume and is_there(str(source)):
+                logger.warning("%s cannot be read again: it is begun anew", source_name(source))
+            return None
+        path, skeleton = journal_path(folder.path, source), self.estimator.skeleton
+        return Journal(path, self._made_of, skeleton, film=film, resume=self.options.resume)
 
     def _pipeline(self, kind: Kind, seconds_between: float) -> Pipeline:
         tracker, smoother = None, None
@@ -181,50 +206,87 @@ class Runner:
         )
 
     def _work(self, number: int, source: str | list[str], call: _Call) -> None:
+        with self._journal(source, call.folder) or nullcontext() as journal:
+            if journal is None or journal.done is None or not self._is_done(source, journal, journal.done, call):
+                self._predict(number, source, call, journal)
+
+    def _is_done(self, source: str | list[str], journal: Journal, done: Done, call: _Call) -> bool:
+        """Whether an earlier call has done the source, and its files are there: then that is said again."""
+        name, files = source_name(source), call.folder.restore(done)
+        if files is None:
+            logger.warning("%s: its results are not as they were left: it is begun anew", name)
+            journal.begin_anew()
+            return False
+        call.summary.sources.append(SourceSummary(name, done.frames, done.people, done.frames, files))
+        call.summary.add_skipped(Skipped(done.skipped, [(item, reason) for item, reason in done.reasons]))
+        return True
+
+    def _predict(self, number: int, source: str | list[str], call: _Call, journal: Journal | None) -> None:
         options, summary = self.options, call.summary
+        selection: dict[str, Any] = {"stride": options.stride, "start": options.start, "end": options.end}
         photos = None if options.share is None else options.share.photos(number)
         with of_the_source():
-            opened = open_source(source, stride=options.stride, start=options.start, end=options.end, photos=photos)
+            opened = open_source(source, **selection, photos=photos, known=() if journal is None else journal)
         if opened.photos and not opened.frame_count:  # nothing in this share, or nothing that can be read
             summary.add_skipped(opened.skipped)
             return
         with opened:
-            outputs = SourceOutputs(call.folder, options, opened, source, self.estimator, number=number, record=call.record)
+            where: dict[str, Any] = {"number": number, "record": call.record, "journal": journal}
+            outputs = SourceOutputs(call.folder, options, opened, source, self.estimator, **where)
             summary.sources.append(outputs.summary)
             try:
                 with outputs:
-                    for result in show_progress(self.results(opened), opened, options.quiet, _people):
-                        picture = self._drawn(result)
-                        outputs.add(result, picture if options.draw else None, self._image_id(result.frame))
-                        title = outputs.summary.name if opened.kind in MOVING else result.frame.name
-                        if not self._show(picture, title, wait=opened.kind not in MOVING):
-                            break
+                    results = show_progress(self.results(opened, journal), opened, options.quiet, _people)
+                    whole = self._add(results, opened, outputs)
+                if whole and journal is not None and opened.kind == "video" and call.record is None:
+                    journal.finish(outputs.done())
             finally:
+                outputs.summary.resumed = 0 if journal is None else journal.recalled
                 summary.add_skipped(opened.skipped)
 
-    def _drawn(self, result: Result) -> np.ndarray | None:
-        if not (self.options.draw or self.options.show):
-            return None
-        return draw_poses(result.frame.image, result.poses, threshold=self.options.threshold)
+    def _add(self, results: Iterator[Result], opened: Source, outputs: SourceOutputs) -> bool:
+        """Whether all results came, and nobody closed the window."""
+        for result in results:
+            picture = self._drawn(result)
+            outputs.add(result, picture if self.options.draw else None, self._image_id(result.frame))
+            title = outputs.summary.name if opened.kind in MOVING else result.frame.name
+            if not self._show(picture, title, wait=opened.kind not in MOVING):
+                return False
+        return True
 
-    def _show(self, picture: np.ndarray | None, title: str, *, wait: bool) -> bool:
+    def _drawn(self, result: Result) -> Callable[[], np.ndarray]:
+        """Draws a picture when it is asked for, once."""
+        return cache(lambda: draw_poses(pixels(result.frame), result.poses, threshold=self.options.threshold))
+
+    def _show(self, picture: Callable[[], np.ndarray], title: str, *, wait: bool) -> bool:
         """Whether to go on."""
-        return self.window is None or picture is None or self.window.show(picture, f"{title} - gtpt", wait=wait)
+        return self.window is None or self.window.show(picture(), f"{title} - gtpt", wait=wait)
 
-    def _frames(self, opened: Source) -> Iterator[Frame]:
+    def _frames(self, opened: Source, journal: Journal | None) -> Iterator[Frame]:
         """Frames whose boxes are known, where boxes are given; the others are skipped."""
+        said = opened.skipped.count
         for frame in frames_of(opened):
+            if journal is not None and opened.skipped.count > said:
+                journal.needs_reading(frame)
+            said = opened.skipped.count
             if isinstance(self.finder, GivenBoxes):
                 try:
                     self.finder.find(frame.key)
                 except AnnotationError as error:
                     opened.skipped.add(frame.key, str(error))
+                    said = opened.skipped.count
                     continue
             yield frame
 
     def _image_id(self, frame: Frame) -> int | str | None:
         """What the file of given boxes calls an image, so that results can be compared with it."""
         return self.finder.image_id(frame.key) if isinstance(self.finder, GivenBoxes) else None
+
+
+def _photos_of(groups: Sequence[str | list[str]]) -> Iterator[str]:
+    for source in filter(are_photos, groups):
+        files = source if isinstance(source, list) else Path(source).iterdir()
+        yield from (Path(file).as_posix() for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _people(result: Result) -> int:

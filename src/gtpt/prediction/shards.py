@@ -18,6 +18,7 @@ from gtpt.core.errors import InputError
 from gtpt.core.numbers import to_json_text
 from gtpt.core.poses import Poses, image_dict
 from gtpt.core.urls import without_secrets
+from gtpt.detect import GivenBoxes
 from gtpt.io.formats import FOLDER_FORMATS, to_openpose
 from gtpt.io.formats.file import RecordWriter
 from gtpt.prediction.options import Options, Share, described
@@ -119,7 +120,7 @@ def _plain(value: Any) -> Any:
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     if isinstance(value, Mapping):
-        return f"boxes of {len(value)} images"
+        return {"images": len(value), "sha256": GivenBoxes(value).digest()}
     if isinstance(value, (str, Path)) and Path(value).is_file():
         return {"name": Path(value).name, "sha256": _digest_of(Path(value).read_bytes())}
     return str(value) if isinstance(value, Path) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
     """One sheet per person: rows are keypoint groups, columns the stages of pruning.
 
     Args:
-        estimator: with engine="torch"; the other engines do not show what they kept.
+        estimator: with onnxruntime or PyTorch; OpenVINO does not show what it kept.
         image: RGB uint8 (H, W, 3), the image of the poses.
         poses: of this estimator.
 
@@ -33,16 +34,13 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
     Raises:
         ValueError: an estimator with another engine.
     """
-    from gtpt.engines.torch import TorchEngine
-
-    if not isinstance(estimator.engine, TorchEngine):
-        raise InputError(
-            f'explaining needs PoseEstimator(..., engine="torch"), this one runs {type(estimator.engine).__name__}'
-        )
+    engine: Any = estimator.engine
+    if not hasattr(engine, "kept"):
+        raise InputError(f"{type(engine).__name__} does not show what it kept: use onnxruntime or torch (engine)")
     if not len(poses):
         return []
     crops, _ = estimator.crops(image, poses.boxes)
-    kept = estimator.engine.kept(crops)
+    kept = engine.kept(crops)
     shown, matrices = estimator.crops(image, poses.boxes, enlarge=ENLARGE)  # the same views, for eyes
     in_crop = transform_points(poses.keypoints, matrices)
     scored = np.concatenate([in_crop, poses.keypoint_scores[..., None]], axis=2)
@@ -51,7 +49,7 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
             shown[i],
             {stage: [ids[i : i + 1] for ids in groups] for stage, groups in kept.items()},
             poses.skeleton,
-            grid=estimator.engine.info.config.grid,
+            grid=engine.info.config.grid,
             keypoints=scored[i],
         )
         for i in range(len(poses))

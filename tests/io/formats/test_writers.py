@@ -14,6 +14,7 @@ from gtpt import Poses, Skeleton, load_skeleton
 from gtpt.core.errors import OutputError
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.io.formats import FORMATS, open_writer, parquet, to_coco, to_openpose, to_pandas
+from gtpt.io.formats.file import open_partial, write_whole
 
 from ...sample import assert_same, make_poses
 
@@ -382,3 +383,28 @@ def test_file_names_of_any_bytes(tmp_path, kind):
     with open_writer(tmp_path / FILES[kind]) as writer:
         writer.write(make_poses(1), frame=0, time=0.0, name="caf\udce9.mp4")
     assert count_frames(tmp_path / FILES[kind], kind) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the system refuses what is open")
+@pytest.mark.parametrize("kind", FILES)
+def test_a_second_writer_of_a_name_is_refused_and_the_first_goes_on(tmp_path, kind):
+    path = tmp_path / FILES[kind]
+    with open_writer(path) as writer:
+        write(writer)
+        with pytest.raises(OutputError, match="another call is writing it"):
+            open_writer(path)
+    first = path.read_bytes()
+    with open_writer(path) as writer:  # after the first, the name is free
+        write(writer)
+    assert kind in ("npz", "parquet") or path.read_bytes() == first
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there the system refuses what is open")
+def test_a_whole_file_leaves_what_another_is_writing_alone(tmp_path):
+    with open_partial(tmp_path / "a.json") as file:
+        file.write(b"mine")
+        with pytest.raises(OutputError, match="another call is writing it"):
+            write_whole(tmp_path / "a.json", b"other")
+        assert (tmp_path / "a.json.partial").read_bytes() == b"mine"
+    write_whole(tmp_path / "a.json", b"other")  # closed, as by a killed process: it holds nothing
+    assert (tmp_path / "a.json").read_bytes() == b"other" and len(list(tmp_path.iterdir())) == 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -14,6 +16,8 @@ from pathlib import Path
 from gtpt.core.errors import InputError, OutputError
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton
+
+logger = logging.getLogger(__name__)
 
 RESERVE_STEP = 1 << 12  # bytes, a page
 PARTIAL = ".partial"  # what a file that still grows has at the end of its name
@@ -29,27 +33,100 @@ def naming_errors(path: Path) -> Iterator[None]:
         raise OutputError(error.errno, f"cannot write the results to {path}: {error.strerror or error}") from error
 
 
+if sys.platform == "win32":
+    import msvcrt
+
+    def lock(file: FileIO) -> None:
+        """Hold an open file for this process, until it is closed or the process ends, however it does.
+
+        Raises:
+            BlockingIOError: another one holds it.
+        """
+        file.seek(1 << 40)  # beyond what anybody writes, which the lock would keep from others
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(errno.EAGAIN, "another process holds it") from error
+        finally:
+            file.seek(0)
+
+else:
+    import fcntl
+
+    def lock(file: FileIO) -> None:
+        """Hold an open file for this process, until it is closed or the process ends, however it does.
+
+        Raises:
+            BlockingIOError: another one holds it.
+        """
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # some network file systems have no locks: then it works as for a single process
+            logger.info("%s has no file locks: do not write there twice at the same time", file.name)
+
+
 def open_partial(path: Path) -> FileIO:
-    """A new file beside a result, in which it grows; what has its name is removed and never followed, as links would be."""
+    """A new file beside a result, in which it grows; what has its name is removed and never followed, as links would be.
+
+    Raises:
+        OutputError: somebody else writes the same result at this moment.
+    """
     partial = path.with_name(f"{path.name}{PARTIAL}")
-    partial.unlink(missing_ok=True)
-    return open(partial, "x+b", buffering=0)  # unbuffered: no result waits in memory
+    try:
+        if partial.is_file() and not partial.is_symlink():
+            with suppress(FileNotFoundError, PermissionError), open(partial, "rb", buffering=0) as before:
+                lock(before)  # that of a killed process is free
+        partial.unlink(missing_ok=True)
+        file = open(partial, "x+b", buffering=0)  # unbuffered: no result waits in memory
+        try:
+            lock(file)
+            if not os.path.samestat(os.fstat(file.fileno()), partial.lstat()):
+                raise BlockingIOError  # somebody came between
+        except BaseException:
+            file.close()
+            raise
+    except (BlockingIOError, FileExistsError):
+        busy = "another call is writing it at this moment: wait until it is done, or give another name or folder (out)"
+        raise OutputError(errno.EBUSY, busy) from None
+    return file
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that is either complete or not there; an older one, or a link of that name, is replaced."""
     with naming_errors(path):
-        partial = Path(f"{path}{PARTIAL}")
+        file = open_partial(path)
         try:
-            with open_partial(path) as file:
-                rest = memoryview(data)
-                while rest:
-                    rest = rest[file.write(rest) :]
-            os.replace(partial, path)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[file.write(rest) :]
+            give_name(file, path)
         except BaseException:
             with suppress(OSError):
-                partial.unlink(missing_ok=True)
+                discard(file, path)
             raise
+
+
+def give_name(file: FileIO, path: Path) -> None:
+    """Close what `open_partial` gave as the file of that name, an older one or a link of which is replaced.
+
+    If that fails it stays open, so that it is still this process that may `discard` it.
+    """
+    if sys.platform == "win32":
+        file.close()  # what is open keeps its name there
+    os.replace(f"{path}{PARTIAL}", path)  # elsewhere still locked, or it might be another's by now
+    file.close()
+
+
+def discard(file: FileIO, path: Path) -> None:
+    """Close and remove what `open_partial` gave."""
+    if sys.platform == "win32":
+        file.close()
+    try:
+        Path(f"{path}{PARTIAL}").unlink(missing_ok=True)
+    finally:
+        file.close()
 
 
 def short_stem(stem: str) -> str:
@@ -69,7 +146,6 @@ class FileWriter(AbstractContextManager["FileWriter"]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.partial = path.with_name(f"{path.name}{PARTIAL}")
         self.images = 0
         self._skeleton: Skeleton | None = None
         with naming_errors(path):
@@ -97,25 +173,22 @@ class FileWriter(AbstractContextManager["FileWriter"]):
     def close(self) -> None:
         if self.file.closed:
             return
-        with naming_errors(self.path):
+        with naming_errors(self.path), self.file:
             try:
-                with self.file:
-                    self.finish()
-                    os.fsync(self.file.fileno())
+                self.finish()
+                os.fsync(self.file.fileno())
             except OSError:
-                if self.usable():
-                    os.replace(self.partial, self.path)
-                self.partial.unlink(missing_ok=True)  # on a full disk of all places
+                (give_name if self.usable() else discard)(self.file, self.path)  # on a full disk of all places
                 raise
-            os.replace(self.partial, self.path)
+            give_name(self.file, self.path)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or self.images:
             self.close()
         else:  # an error before the first result: an older file is worth more than an empty one
-            with suppress(OSError), self.file:
+            with suppress(OSError):
                 self.finish()
-            self.partial.unlink(missing_ok=True)
+            discard(self.file, self.path)
 
 
 class Reserve:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -35,6 +35,7 @@ def open_source(
     start: float | None = None,
     end: float | None = None,
     photos: slice | None = None,
+    known: Container[str] = (),
 ) -> Source:
     """Open anything that has pictures and read its first frame, so that errors come before any work starts.
 
@@ -46,6 +47,7 @@ def open_source(
         start, end: seconds from the beginning: frames with start <= time < end. Not for photos.
         photos: of a folder or list, after the stride: read only these. There may be none, or none that is readable: then no
             frames come, and `frame_count` is 0.
+        known: paths of photos, as they were given, that need not be read: their frames come with an image of 0x0 pixels.
 
     A video's frames before `start` are not decoded, but the file is read up to there, so that `Frame.index` is right also
     for a variable frame rate. A broken frame or file is skipped and counted, and the rest goes on; a single photo
@@ -58,7 +60,7 @@ def open_source(
         ImportError: a video or stream without the `video` extra.
     """
     selection = Selection(stride, start, end, photos)
-    opened = _open(source, selection)
+    opened = _open(source, selection, known)
     try:
         first = next(opened, None)
     except BaseException:
@@ -76,18 +78,18 @@ def open_source(
     return opened
 
 
-def _open(source: PathLike | int | Sequence[PathLike], selection: Selection) -> Source:
+def _open(source: PathLike | int | Sequence[PathLike], selection: Selection, known: Container[str]) -> Source:
     if isinstance(source, int) and not isinstance(source, bool):
         return open_camera(source, selection)
     if isinstance(source, Sequence) and not isinstance(source, str):
-        return open_images([Path(p) for p in source], selection)
+        return open_images([Path(p) for p in source], selection, known=known)
     if not isinstance(source, (str, Path)):
         raise SourceError(f"a source is a path, a list of paths, a URL or a camera number, got {type(source).__name__}")
     text, path = str(source), Path(source)
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
         return _open_url(text, selection)
     if path.is_dir():
-        return open_folder(path, selection)
+        return open_folder(path, selection, known)
     if not path.exists():
         if text.isascii() and text.isdigit():
             return open_camera(int(text), selection)

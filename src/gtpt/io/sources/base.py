@@ -28,7 +28,8 @@ class Frame:
     """One picture.
 
     Attributes:
-        image: (H, W, 3) uint8, RGB, contiguous, upright (EXIF and display rotation are applied).
+        image: (H, W, 3) uint8, RGB, contiguous, upright (EXIF and display rotation are applied); 0x0 pixels if whoever
+            opened the source knew the photo.
         index: number of the frame in the source, from 0; a stride or a start leaves gaps, it does not renumber.
         time: seconds since the beginning of the source, strictly increasing.
         name: file name of a photo, else "frame".

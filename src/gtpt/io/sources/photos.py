@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from gtpt.core.errors import SourceError
 from gtpt.io.images import StoredImage, decode_stored, read_file
@@ -14,10 +16,11 @@ IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .avif .avifs .bmp .dib .tif .tiff .gif .jp2 .ppm .pgm .pbm .pnm .hdr .exr "
     ".heic .heif .hif".split()
 )
+UNREAD = np.zeros((0, 0, 3), np.uint8)
 FOLDER_FPS = 30  # photos have no time; at 30 per second a folder that holds the frames of a video can be tracked
 
 
-def open_folder(folder: Path, selection: Selection) -> Source:
+def open_folder(folder: Path, selection: Selection, known: Container[str] = ()) -> Source:
     skipped = Skipped()
     files = []
     for path in sorted(folder.iterdir(), key=_natural_key):
@@ -27,7 +30,7 @@ def open_folder(folder: Path, selection: Selection) -> Source:
             files.append(path)
         else:
             skipped.add(path.name, "a folder" if path.is_dir() else "not an image file")
-    return open_images(files, selection, skipped)
+    return open_images(files, selection, skipped, known=known)
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:
@@ -35,7 +38,14 @@ def _natural_key(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", path.name)]
 
 
-def open_images(files: list[Path], selection: Selection, skipped: Skipped | None = None, kind: Kind = "folder") -> Source:
+def open_images(
+    files: list[Path],
+    selection: Selection,
+    skipped: Skipped | None = None,
+    kind: Kind = "folder",
+    *,
+    known: Container[str] = (),
+) -> Source:
     _refuse_times(selection)
     if missing := [p for p in files if not p.exists()]:
         raise FileNotFoundError(f"no such file: {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else ""))
@@ -44,6 +54,9 @@ def open_images(files: list[Path], selection: Selection, skipped: Skipped | None
     def frames() -> Iterator[Frame]:
         for index in wanted:
             path = files[index]
+            if path.as_posix() in known:
+                yield Frame(UNREAD, index, index / FOLDER_FPS, path.name, path.as_posix())
+                continue
             try:
                 stored = decode_stored(read_file(path), str(path))
             except (SourceError, OSError) as error:
