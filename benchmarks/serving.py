@@ -3,8 +3,8 @@
     python benchmarks/serving.py --requests 400 --clients 1 8 64       # the table of docs/serve.md
     python benchmarks/serving.py --memory 20000                        # whether memory stays flat, in ten steps
 
-Client and server share the cores. Each request is a demo photo with the box of its person; `--weights` takes another network:
-a tiny one shows the memory of the server in less time.
+Client and server share the cores. Each request is a demo photo with the box of its person; `--weights` takes another
+network: a tiny one shows the memory of the server in less time.
 """
 
 from __future__ import annotations
