@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -105,6 +106,17 @@ def test_colours_in_opencvs_order(estimator: PoseEstimator, image: np.ndarray) -
     assert np.abs(estimator(swapped, "whole-image").raw_scores - estimator(red, "whole-image").raw_scores).max() > 0
     rgba = np.dstack([red, red[..., 0]])
     assert_same(estimator(rgba[..., [2, 1, 0, 3]], "whole-image", bgr=True), estimator(red, "whole-image"))
+
+
+def test_one_estimator_serves_many_threads(image: np.ndarray) -> None:
+    """Each caller gets the people of its own picture, as if it were alone."""
+    detector = lambda images: [[[0, 62, i.shape[1], i.shape[0]]] * (1 + i.shape[0] % 3) for i in images]  # noqa: E731
+    estimator = PoseEstimator(threads=2, detector=detector)
+    pictures = [np.ascontiguousarray(image[: 400 + 10 * n]) for n in range(12)]
+    alone = [estimator(picture) for picture in pictures]
+    with ThreadPoolExecutor(6) as callers:
+        for expected, found in zip(alone, callers.map(estimator, pictures), strict=True):
+            assert_same(found, expected)
 
 
 def test_find_takes_arrays_paths_and_lists(image: np.ndarray, tmp_path: Path) -> None:

@@ -41,8 +41,8 @@ from gtpt.io.arrays import as_rgb
 from gtpt.io.sources import open_source
 
 DEFAULT_WEIGHTS = "gtpt-t-coco17"
-# The least score of people that a detector finds. Up to here a higher one drops more wrong poses than right ones:
-# benchmarks/min_score.py prints the table, which new weights need anew.
+# The least score of people that a detector finds. Up to here a higher one drops at least as many wrong poses
+# as right ones: benchmarks/min_score.py prints the table, which new weights need anew.
 MIN_SCORE = 0.25
 
 
@@ -59,7 +59,8 @@ class PoseEstimator:
         engine: "onnxruntime", "openvino", "torch"; None takes what reads the file.
         device: "cpu", "cuda", ...; a device that is not there is an error.
         threads: of the CPU; None leaves the choice to the engine.
-        precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; see docs/benchmarks.md.
+        precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; or "auto": the fastest that is
+            installed and loses little, see docs/benchmarks.md.
         keep_rates: of engine="torch", four numbers or "fast", "balanced", "accurate", "entire"; see docs/keep_rates.md.
         batch_size: crops per call of the network; more people are split, fewer are not padded.
         flip_test: average with the mirrored crop: about twice the time for about one AP.
@@ -368,8 +369,8 @@ def least_score(estimator: PoseEstimator, detector: Detector | None) -> float:
     return 0.0 if given or estimator.engine.info.calibration is None else MIN_SCORE
 
 
-SAME = 0.7  # mean similarity of the keypoints above which two poses are of one person; see benchmarks/min_score.py
-WITHIN = 0.8  # share of the smaller box in the larger one
+SAME = 0.6  # similarity from which two poses are of one person: no lower, or two people become one; benchmarks/min_score.py
+WITHIN = 0.8  # share of the smaller box that lies in the larger one, from which they are looked at
 
 
 def distinct(poses: Poses) -> np.ndarray:

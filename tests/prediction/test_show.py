@@ -23,12 +23,16 @@ PHOTO = Path(__file__).parents[2] / "examples/photos/astronaut.jpg"
 BOX = [60, 0, 420, 512]
 SCREEN = 1000, 800
 PREPARED = f"""
-import sys, tkinter
+import sys, time, tkinter
 import numpy as np
 from PIL import ImageGrab
 import gtpt
 
 def screen():
+    while not (window().winfo_viewable() and window().focus_displayof()):  # keys that come earlier go nowhere
+        window().focus_force()
+        window().update()
+        time.sleep(0.02)
     window().update_idletasks()
     window().winfo_pointerxy()  # an answer of the display: what was drawn before is there
     seen.append(np.asarray(ImageGrab.grab(xdisplay=None).convert("RGB")))
