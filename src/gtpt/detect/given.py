@@ -279,6 +279,10 @@ def _coco_rows(path: Path, entries: dict[str, ImageEntry]) -> Iterator[_Row]:
     person = file.person_category()
     images = file.images_by_id(["file_name"])
     for image in images.values():
+        if (first := entries.get(image.file_name)) is not None:
+            where = f"{path}, image {image.id}"
+            yield _Row(where, None, None, problem=f"its file is that of image {first.id}, whose id the results get")
+            continue
         stated = not image.lacks(["width", "height"])
         entries[image.file_name] = ImageEntry(image.id, image.size if stated else None)
         yield _Row("", image.file_name, None)
