@@ -59,7 +59,8 @@ class PoseEstimator:
         engine: "onnxruntime", "openvino", "torch"; None takes what reads the file.
         device: "cpu", "cuda", ...; a device that is not there is an error.
         threads: of the CPU; None leaves the choice to the engine.
-        precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; see docs/benchmarks.md.
+        precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; or "auto": the fastest that is
+            installed and loses little, see docs/benchmarks.md.
         keep_rates: of engine="torch", four numbers or "fast", "balanced", "accurate", "entire"; see docs/keep_rates.md.
         batch_size: crops per call of the network; more people are split, fewer are not padded.
         flip_test: average with the mirrored crop: about twice the time for about one AP.

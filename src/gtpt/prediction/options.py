@@ -149,7 +149,10 @@ class Options:
     threads: Annotated[
         int | None, Help("CPU threads of the network. Default: the engine's choice.", least=1, matters=False)
     ] = None
-    precision: Annotated[str, Help("float32, or bfloat16: faster, in OpenVINO on CPUs that have it.")] = "float32"
+    precision: Annotated[
+        str,
+        Help("float32, bfloat16 (faster, in OpenVINO on CPUs that have it), or auto: the fastest here that loses little."),
+    ] = "float32"
     batch_size: Annotated[int, Help("People per call of the network.", least=1, matters=False)] = 32
     flip_test: Annotated[bool, Help("Average with the mirrored crop: slower, a little better.")] = False
     resume: Annotated[

@@ -91,8 +91,8 @@ def draw_kept_patches(
         _check_stage(title, groups, (len(skeleton.groups), len(crops)), grid)
     sheets = []
     for i, crop in enumerate(crops):
-        first = [] if poses is None else [("pose", [(_tile_with_pose(crop, poses[i], skeleton), "")])]
-        columns = [(title, [_tile_with_caption(crop, ids[i], grid) for ids in groups]) for title, groups in stages.items()]
+        first = [] if poses is None else [("pose", [(tile_with_pose(crop, poses[i], skeleton), "")])]
+        columns = [(title, [tile_with_patches(crop, ids[i], grid) for ids in groups]) for title, groups in stages.items()]
         sheets.append(_sheet([*first, *columns], [group.name for group in skeleton.groups]))
     return np.concatenate(sheets) if sheets else np.full((_GAP, _GAP, 3), PAPER, dtype=np.uint8)
 
@@ -128,7 +128,7 @@ def _enlarge(crop: np.ndarray) -> np.ndarray:
     return cv2.resize(crop, (round(width * _TILE / height), _TILE), interpolation=cv2.INTER_CUBIC)
 
 
-def _tile_with_pose(crop: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+def tile_with_pose(crop: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     tile = _enlarge(crop)
     points = (keypoints[:, :2] + 0.5) * (_TILE / len(crop)) - 0.5
     visible = (keypoints[:, 2] >= VISIBLE) & within(points, tile, margin=_TILE)
@@ -136,8 +136,8 @@ def _tile_with_pose(crop: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton)
     return tile
 
 
-def _tile_with_caption(crop: np.ndarray, ids: np.ndarray, grid: tuple[int, int]) -> _Tile:
-    """The crop with what was pruned grey and pale, and a line around what was kept."""
+def tile_with_patches(crop: np.ndarray, ids: np.ndarray, grid: tuple[int, int]) -> _Tile:
+    """The crop with what was pruned grey and pale and a line around what was kept, and how many patches these are."""
     tile = _enlarge(crop)
     mask = np.zeros(grid[0] * grid[1], dtype=np.uint8)
     mask[ids] = 1
