@@ -312,7 +312,7 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
     delimiter = max(",;\t", key="".join(lines[:1]).count)
     table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        columns = table.fieldnames or []
+        table.fieldnames = columns = [column.strip().lower() for column in table.fieldnames or []]
         rows = [(table.line_num, row) for row in table]
     except csv.Error as error:
         raise AnnotationError(f"{path} is not a CSV table, near line {table.line_num + 1}: {error}") from error
