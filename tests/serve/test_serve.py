@@ -216,6 +216,18 @@ def test_client_who_hangs_up_leaves_the_queue(estimator: PoseEstimator) -> None:
         assert gate.sizes == [1]
 
 
+def test_an_upload_that_breaks_off_leaves_nothing_behind(estimator: PoseEstimator) -> None:
+    """The connection ends before the announced bytes have come: alone, and within a multipart body."""
+    with serving(create_app(estimator, WholeImage())) as client:
+        for kind, body in (("image/jpeg", PHOTO[:9000]), ("multipart/form-data; boundary=b", b"--b\r\nContent-Disp")):
+            request = f"POST /v1/poses HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(PHOTO)}\r\n\r\n"
+            with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+                connection.sendall(request.encode() + body)
+        wait_until(lambda: 'status="499"} 2.0' in client.get("/metrics").text)
+        assert client.get("/health").json()["queue"] == 0
+        assert client.post("/v1/poses", content=PHOTO, headers=JPEG).status_code == 200
+
+
 def test_slow_uploads_and_answers_end(estimator: PoseEstimator) -> None:
     gate = Gate()
     with serving(create_app(estimator, gate, limits=Limits(upload_s=0.2, answer_s=0.3))) as client:
