@@ -18,7 +18,7 @@ $(STAMP): $(CORE)
 	touch $@
 
 demo: $(CORE)
-	$(BIN)/gtpt predict examples/photos/*.jpg --boxes examples/photos/boxes.csv --out out/demo
+	$(BIN)/gtpt predict examples/photos/*.jpg --boxes examples/photos/boxes.csv --explain --out out/demo
 	@echo "Pictures and keypoints are in out/demo"
 
 # Each test process works on one thread, so that they do not fight for cores.

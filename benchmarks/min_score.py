@@ -21,7 +21,7 @@ from gtpt import PoseEstimator, Poses
 from gtpt.data.annotations import Annotation, read_annotations
 from gtpt.data.coco import open_stores
 from gtpt.detect import YoloxDetector
-from gtpt.estimator import DEFAULT_WEIGHTS, distinct
+from gtpt.estimator import DEFAULT_WEIGHTS, distinct, nested_similarity
 from gtpt.evaluate.oks import keypoint_similarity
 
 KINDS = {"right": 0.5, "half right": 0.25, "wrong": -1.0}  # and the least OKS of each
@@ -39,27 +39,43 @@ def main(
     sets = {"crops": (crops / "annotations.json", crops)}
     if photos is not None:
         sets["photos"] = photos / "annotations/person_keypoints_val2017.json", photos / "images/val2017"
-    scores = {name: judged(finder, estimator, *paths, whole=name == "photos") for name, paths in sets.items()}
-    print(table(scores, np.arange(0, 0.55, 0.05)))
+    found = {name: judged(finder, estimator, *paths, whole=name == "photos") for name, paths in sets.items()}
+    print(table({name: scores for name, (scores, _) in found.items()}, np.arange(0, 0.55, 0.05)))
+    print()
+    print(pair_table([pair for _, pairs in found.values() for pair in pairs], np.arange(0.4, 1, 0.1)))
 
 
 def judged(
     finder: YoloxDetector, estimator: PoseEstimator, annotations: Path, images: Path, whole: bool
-) -> dict[str, np.ndarray]:
-    """Scores of the people that are found, by how right they are."""
+) -> tuple[dict[str, np.ndarray], list[tuple[bool, float]]]:
+    """Scores of the people that are found, by how right they are, and what `nested` gives."""
     file, store = read_annotations(annotations), open_stores([images])[0]
     people = defaultdict(list)
     for annotation in file.annotations:
         people[annotation.image_id].append(annotation)
-    scores = defaultdict(list)
+    scores, pairs = defaultdict(list), []
     for image in file.images:
         picture = store.read_image(image.file_name, ignore_orientation=True)
         found = finder(picture)
         poses = estimator(picture, found.boxes, found.scores)
-        poses = poses[distinct(poses)]
-        for kind, score in kinds(poses, people[image.id], whole):
+        pairs += nested(poses, people[image.id])
+        for kind, score in kinds(poses[distinct(poses)], people[image.id], whole):
             scores[kind].append(score)
-    return {kind: np.sort(values) for kind, values in scores.items()}
+    return {kind: np.sort(values) for kind, values in scores.items()}, pairs
+
+
+def nested(poses: Poses, people: Sequence[Annotation]) -> Iterator[tuple[bool, float]]:
+    """Pairs of poses, one right and in a box within the other's: whether both are of that person, and how alike."""
+    similarities = nested_similarity(poses)
+    labelled = [person for person in people if person.counts]
+    right = np.array([[similarity(points, person, poses) for person in labelled] for points in poses.keypoints])
+    for i, j in np.argwhere(np.triu(similarities, 1) > 0):
+        best = max(right[i], right[j], key=lambda r: r.max(initial=0))
+        if best.max(initial=0) >= KINDS["right"]:
+            person = best.argmax()
+            both = min(right[i, person], right[j, person])
+            if both >= KINDS["right"] or both < KINDS["half right"]:
+                yield bool(both >= KINDS["right"]), float(similarities[i, j])
 
 
 def kinds(poses: Poses, people: Sequence[Annotation], whole: bool) -> Iterator[tuple[str, float]]:
@@ -96,6 +112,14 @@ def table(scores: dict[str, dict[str, np.ndarray]], thresholds: np.ndarray) -> s
     rows = [["poses", *(str(len(found)) for found in values)]]
     rows += [[f"{t:.2f}", *(share(found >= t) for found in values)] for t in thresholds]
     return "\n".join(f"| {' | '.join(row)} |" for row in (heads, ["---:"] * len(heads), *rows))
+
+
+def pair_table(pairs: Sequence[tuple[bool, float]], thresholds: np.ndarray) -> str:
+    """A row for each threshold on the similarity: what share of the pairs becomes one pose."""
+    same = np.array([alike for one, alike in pairs if one]), np.array([alike for one, alike in pairs if not one])
+    rows = [["similarity", "of one person", "of two"], ["---:"] * 3, ["pairs", *(str(len(found)) for found in same)]]
+    rows += [[f"{t:.1f}", *(share(found >= t) for found in same)] for t in thresholds]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def share(kept: np.ndarray) -> str:

@@ -26,11 +26,12 @@ import yaml
 from gtpt.core.calibration import Calibration
 from gtpt.data.crops import load_crops
 from gtpt.data.images import read_json
+from gtpt.engines.auto import BFLOAT16_COST
 from gtpt.engines.torch import torch_network
 from gtpt.evaluate import expected_calibration_error, fit_isotonic, judge, pck, reliability
 from gtpt.evaluate.run import Estimates, evaluate_network
 from gtpt.export.onnx import export_onnx
-from gtpt.export.verify import verify_onnx
+from gtpt.export.verify import bfloat16_cost, verify_onnx
 from gtpt.model import GTPT, load, save
 from gtpt.model.checkpoint import extra_metadata
 
@@ -55,6 +56,7 @@ def main() -> None:
         **extra_metadata(args.checkpoint),
         "AP": figures["pruned, flip test"]["AP"],
         "calibration": calibration.to_dict(),
+        BFLOAT16_COST: round(bfloat16_cost(net, crops), 5),
     }
     files = write_files(net, args.name.replace("-", "_"), extra)
     figures["rounding"] = moved

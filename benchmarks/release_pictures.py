@@ -10,9 +10,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from gtpt import PoseEstimator, draw_poses, read_image
+from gtpt import PoseEstimator, Poses, draw_poses, read_image
+from gtpt.core.geometry import transform_points
 from gtpt.detect import load_boxes
-from gtpt.viz.pruning import explain
+from gtpt.viz.canvas import DARK, draw_text
+from gtpt.viz.pruning import explain, tile_with_patches, tile_with_pose
 
 ROOT = Path(__file__).parents[1]
 PHOTOS, IMAGES = ROOT / "examples/photos", ROOT / "docs/images"
@@ -27,8 +29,32 @@ def main() -> None:
     estimator = PoseEstimator(engine="torch")
     save("demo.jpg", [drawn(estimator, photos[name], boxes[name]) for name in names])
     poses = estimator(photos[names[0]], boxes[names[0]])
+    save("pruned.jpg", [row_of_patches(estimator, photos[names[0]], poses)], height=None)
     save("explain.png", explain(estimator, photos[names[0]], poses), height=None)
     save("failures.jpg", [drawn(estimator, *failure) for failure in failures(photos, boxes)])
+
+
+def row_of_patches(estimator: PoseEstimator, photo: np.ndarray, poses: Poses) -> np.ndarray:
+    """A pose, the patches that the coarse layers left, and those that each group looked at in the end."""
+    crops, matrices = estimator.crops(photo, poses.boxes)
+    shown, _ = estimator.crops(photo, poses.boxes, enlarge=4)
+    kept = list(estimator.engine.kept(crops).values())
+    points = np.concatenate([transform_points(poses.keypoints, matrices)[0], poses.keypoint_scores[0][:, None]], axis=1)
+    points[:, :2] = (points[:, :2] + 0.5) * 4 - 0.5
+    grid = estimator.engine.info.config.grid
+    person, total = tile_with_patches(shown[0], kept[0][0][0], grid)
+    tiles = [(tile_with_pose(shown[0], points, poses.skeleton), "pose"), (person, f"person: {total}")]
+    for group, ids in zip(poses.skeleton.groups, kept[-1], strict=True):
+        tile, count = tile_with_patches(shown[0], ids[0], grid)
+        tiles.append((tile, f"{group.name}: {count}"))
+    return np.hstack([captioned(*tile) for tile in tiles])
+
+
+def captioned(tile: np.ndarray, text: str) -> np.ndarray:
+    """The text below the picture, white around both."""
+    canvas = np.pad(tile, ((12, 44), (12, 12), (0, 0)), constant_values=255)
+    draw_text(canvas, text, (canvas.shape[1] / 2, len(canvas) - 14), 15, DARK)
+    return canvas
 
 
 def failures(photos: dict[str, np.ndarray], boxes: dict[str, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -53,15 +53,84 @@ class Bottleneck(nn.Module):
         return F.relu(self.body(x) + self.shortcut(x))
 
 
-def simple_baseline(joints: int) -> nn.Module:
-    """SimpleBaseline (ECCV 2018): ResNet-50 and three transposed convolutions."""
+def simple_baseline(joints: int, third: int = 6, second: int = 4) -> nn.Module:
+    """SimpleBaseline (ECCV 2018): ResNet-50 (or deeper in its second and third stage) and three transposed convolutions."""
     layers = [conv(3, 64, 7, 2, act=nn.ReLU), nn.MaxPool2d(3, 2, 1)]
     cin = 64
-    for mid, count, stride in ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2)):
+    for mid, count, stride in ((64, 3, 1), (128, second, 2), (256, third, 2), (512, 3, 2)):
         for i in range(count):
             layers.append(Bottleneck(cin, mid, 1 if i else stride))
             cin = 4 * mid
     return nn.Sequential(*layers, deconvolutions(cin, 3, joints))
+
+
+class BasicBlock(nn.Module):
+    """ResNet's two 3x3 with a shortcut."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.body = nn.Sequential(conv(dim, dim, 3, act=nn.ReLU), conv(dim, dim, 3, act=nn.Identity))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.body(x))
+
+
+class Exchange(nn.Module):
+    """HRNet's module: four blocks in each branch, then every output is the sum of all branches at its size.
+
+    Args:
+        widths: channels of each branch; the next one has half the size.
+        outputs: how many branches go on.
+    """
+
+    def __init__(self, widths: list[int], outputs: int):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(*(BasicBlock(width) for _ in range(4))) for width in widths)
+        self.paths = nn.ModuleList(
+            nn.ModuleList(self.path(widths, source, target) for source in range(len(widths))) for target in range(outputs)
+        )
+
+    @staticmethod
+    def path(widths: list[int], source: int, target: int) -> nn.Module:
+        cin, cout, down = widths[source], widths[target], target - source
+        if down == 0:
+            return nn.Identity()
+        if down < 0:
+            return nn.Sequential(conv(cin, cout, act=nn.Identity), nn.Upsample(scale_factor=2**-down))
+        halvings = [conv(cin, cin, 3, 2, act=nn.ReLU) for _ in range(down - 1)]
+        return nn.Sequential(*halvings, conv(cin, cout, 3, 2, act=nn.Identity))
+
+    def forward(self, branches: list[Tensor]) -> list[Tensor]:
+        branches = [blocks(x) for blocks, x in zip(self.blocks, branches, strict=True)]
+        return [F.relu(sum(path(x) for path, x in zip(paths, branches, strict=True))) for paths in self.paths]
+
+
+class HRNet(nn.Module):
+    """HRNet (CVPR 2019): one to four branches of falling size that exchange what they have, heat maps of the largest."""
+
+    def __init__(self, width: int, joints: int):
+        super().__init__()
+        w = [width * 2**i for i in range(4)]
+        stem = [conv(3, 64, 3, 2, act=nn.ReLU), conv(64, 64, 3, 2, act=nn.ReLU)]
+        self.stem = nn.Sequential(*stem, Bottleneck(64, 64), *(Bottleneck(256, 64) for _ in range(3)))
+        self.first = conv(256, w[0], 3, act=nn.ReLU)
+        entries = (256, w[1], w[2])  # what a new branch is made of: the smallest one so far
+        self.enter = nn.ModuleList(conv(cin, w[i + 1], 3, 2, act=nn.ReLU) for i, cin in enumerate(entries))
+        self.stages = nn.ModuleList(
+            nn.ModuleList(Exchange(w[:n], 1 if (n, i) == (4, 2) else n) for i in range(count))
+            for n, count in ((2, 1), (3, 4), (4, 3))
+        )
+        self.head = nn.Conv2d(w[0], joints, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.stem(images)
+        branches, smallest = [self.first(x)], x
+        for enter, stage in zip(self.enter, self.stages, strict=True):
+            branches = [*branches, enter(smallest)]
+            for module in stage:
+                branches = module(branches)
+            smallest = branches[-1]
+        return self.head(branches[0])
 
 
 class Block(nn.Module):
@@ -228,7 +297,12 @@ class Rival(NamedTuple):
 
 
 BODY = {
-    "SimpleBaseline-R50": Rival(lambda: simple_baseline(17), 70.4, 8.9, 34.0),  # its paper counts more
+    # their paper counts 3.5 GMACs more for each
+    "SimpleBaseline-R50": Rival(lambda: simple_baseline(17), 70.4, 8.9, 34.0),
+    "SimpleBaseline-R101": Rival(lambda: simple_baseline(17, 23), 71.4, 12.4, 53.0),
+    "SimpleBaseline-R152": Rival(lambda: simple_baseline(17, 36, 8), 72.0, 15.7, 68.6),
+    "HRNet-W32": Rival(lambda: HRNet(32, 17), 74.4, 7.10, 28.5),
+    "HRNet-W48": Rival(lambda: HRNet(48, 17), 75.1, 14.6, 63.6),
     "ViTPose-S": Rival(lambda: ViTPose(384, 17), 73.9, 5.4, 24),
     "ViTPose-B": Rival(lambda: ViTPose(768, 17), 75.7, 17.9, 90),
     "TokenPose-S": Rival(lambda: TokenPose(17), 72.5, 2.4, 6.6),

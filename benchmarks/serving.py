@@ -1,8 +1,10 @@
 """Requests per second, latency and memory of `gtpt serve` on this machine, over loopback.
 
-    python benchmarks/serving.py --requests 400 --clients 1 8 64
+    python benchmarks/serving.py --requests 400 --clients 1 8 64       # the table of docs/serve.md
+    python benchmarks/serving.py --memory 20000                        # whether memory stays flat, in ten steps
 
-Client and server share the cores. Each request is a demo photo with the box of its person.
+Client and server share the cores. Each request is a demo photo with the box of its person; `--weights` takes another
+network: a tiny one shows the memory of the server in less time.
 """
 
 from __future__ import annotations
@@ -51,13 +53,32 @@ async def load(url: str, requests: int, clients: int) -> tuple[float, np.ndarray
 JPEG = {"content-type": "image/jpeg"}
 
 
+def table(url: str, pid: int, requests: int, clients: list[int]) -> None:
+    print("| clients | requests/s | p50 ms | p99 ms | memory MB |\n|---:|---:|---:|---:|---:|")
+    for number in clients:
+        total, seconds = asyncio.run(load(url, requests, number))
+        p50, p99 = np.percentile(seconds, [50, 99]) * 1000
+        print(f"| {number} | {len(seconds) / total:.1f} | {p50:.0f} | {p99:.0f} | {resident_mb(pid):.0f} |", flush=True)
+
+
+def memory(url: str, pid: int, requests: int) -> None:
+    print("| requests | memory MB |\n|---:|---:|")
+    for step in range(11):
+        if step:
+            asyncio.run(load(url, requests // 10, 16))
+        print(f"| {step * (requests // 10):,} | {resident_mb(pid):.0f} |", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=400)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64])
+    parser.add_argument("--memory", type=int, default=0, metavar="REQUESTS")
+    parser.add_argument("--weights", default="gtpt-t-coco17")
     parser.add_argument("--port", type=int, default=8765)
     arguments = parser.parse_args()
     program = [sys.executable, "-c", "from gtpt.cli import main; main()", "serve", "--detector", "whole-image"]
+    program += ["--weights", arguments.weights]
     server = subprocess.Popen(
         [*program, "--port", str(arguments.port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -70,12 +91,10 @@ def main() -> None:
             except httpx.HTTPError:
                 time.sleep(0.1)
         asyncio.run(load(url, 16, 4))
-        print("| clients | requests/s | p50 ms | p99 ms | memory MB |\n|---:|---:|---:|---:|---:|")
-        for clients in arguments.clients:
-            total, seconds = asyncio.run(load(url, arguments.requests, clients))
-            p50, p99 = np.percentile(seconds, [50, 99]) * 1000
-            memory = resident_mb(server.pid)
-            print(f"| {clients} | {len(seconds) / total:.1f} | {p50:.0f} | {p99:.0f} | {memory:.0f} |", flush=True)
+        if arguments.memory:
+            memory(url, server.pid, arguments.memory)
+        else:
+            table(url, server.pid, arguments.requests, arguments.clients)
     finally:
         server.terminate()
         server.wait(60)

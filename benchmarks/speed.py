@@ -22,7 +22,7 @@ from torch import nn
 
 from gtpt.benchmark import machine, median, median_ratio, paired_seconds
 from gtpt.engines import open_engine
-from gtpt.export.onnx import export_onnx
+from gtpt.export.onnx import METADATA, export_onnx
 from gtpt.model import GTPT, build, normalize
 
 Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -106,7 +106,7 @@ def plain_files(net: GTPT, folder: Path, ours: Path) -> list[Path]:
                 verbose=False,
             )
         graph = program.model_proto
-        graph.metadata_props.extend(onnx.load(ours).metadata_props)
+        graph.metadata_props.extend(p for p in onnx.load(ours).metadata_props if p.key == METADATA)  # the digest is ours
         onnx.save(graph, files[-1])
     return files
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,12 +15,12 @@ from tests.sample import assert_same, make_poses
 
 import gtpt
 from gtpt import Pipeline, PoseEstimator, draw_poses, read_image
-from gtpt.detect import Detections, WholeImage, make_detector
-from gtpt.estimator import distinct
+from gtpt.detect import Detections, GivenBoxes, WholeImage, make_detector
+from gtpt.estimator import MIN_SCORE, distinct
 
 PHOTO = Path(__file__).parents[1] / "examples/photos/cameraman.jpg"
 BOXES = np.array([[0, 62, 340, 512], [100, 80, 300, 400]], np.float32)
-SCORES = np.array([0.5, 0.25], np.float32)
+SCORES = np.array([0.9, 0.75], np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,17 @@ def test_colours_in_opencvs_order(estimator: PoseEstimator, image: np.ndarray) -
     assert_same(estimator(rgba[..., [2, 1, 0, 3]], "whole-image", bgr=True), estimator(red, "whole-image"))
 
 
+def test_one_estimator_serves_many_threads(image: np.ndarray) -> None:
+    """Each caller gets the people of its own picture, as if it were alone."""
+    detector = lambda images: [[[0, 62, i.shape[1], i.shape[0]]] * (1 + i.shape[0] % 3) for i in images]  # noqa: E731
+    estimator = PoseEstimator(threads=2, detector=detector)
+    pictures = [np.ascontiguousarray(image[: 400 + 10 * n]) for n in range(12)]
+    alone = [estimator(picture) for picture in pictures]
+    with ThreadPoolExecutor(6) as callers:
+        for expected, found in zip(alone, callers.map(estimator, pictures), strict=True):
+            assert_same(found, expected)
+
+
 def test_find_takes_arrays_paths_and_lists(image: np.ndarray, tmp_path: Path) -> None:
     expected = PoseEstimator(detector="whole-image")(image)
     for one in (image, PHOTO, str(PHOTO)):
@@ -128,6 +141,28 @@ def test_a_detector_takes_one_image_too(image: np.ndarray) -> None:
     one = make_detector("whole-image")(image)
     assert isinstance(one, Detections) and one.boxes.tolist() == [[0, 0, image.shape[1], image.shape[0]]]
     assert [len(found) for found in WholeImage()([image, image])] == [1, 1]
+
+
+def test_who_is_hardly_seen_is_dropped_unless_given(image: np.ndarray, tmp_path: Path) -> None:
+    """And nobody is with scores that are no probabilities."""
+    boxes, sure = [[0, 62, 340, 512], [300, 10, 400, 90]], [0.9, 0.2]
+    detector = lambda images: [(boxes, sure)] * len(images)  # noqa: E731
+    found = PoseEstimator(threads=1, detector=detector)
+    everybody = found(image, boxes, sure)
+    assert len(everybody) == 2 and everybody.scores[1] < MIN_SCORE < everybody.scores[0]
+    assert_same(found(image), everybody[:1])
+    assert_same(next(Pipeline(found, detector)([image])).poses, everybody[:1])
+    assert_same(next(Pipeline(found, detector, min_score=0)([image])).poses, everybody)
+    given = GivenBoxes({"0": (np.array(boxes), np.array(sure))})
+    assert_same(next(Pipeline(found, given)([image])).poses, everybody)
+    options = {"draw": False, "quiet": True}
+    counts = [
+        gtpt.predict(PHOTO, tmp_path, **how, **options).sources[0].people
+        for how in ({"detector": detector}, {"detector": detector, "min_score": 0}, {"boxes": {PHOTO.name: (boxes, sure)}})
+    ]
+    assert counts == [1, 2, 2]
+    found.engine.info = replace(found.engine.info, calibration=None)
+    assert len(found(image)) == 2
 
 
 def test_half_a_body_inside_a_whole_one_is_one_person() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def modules() -> dict[str, Path]:
 MODULES = modules()
 
 
+@cache
 def imports(module: str) -> set[str]:
     """Everything that a module imports, wherever it does, but for `CONVENIENCES`."""
     return {n for n in _imports(MODULES[module]) if not any(n.startswith(c) for c in CONVENIENCES.get(module, ()))}

@@ -30,15 +30,20 @@ from gtpt.detect.detections import (
     SCORE_ROUNDING,
     Detections,
     Detector,
+    WholeImage,
     as_detector,
     split_boxes,
 )
+from gtpt.detect.given import GivenBoxes
 from gtpt.detect.make import DEFAULT_DETECTOR, WHOLE_IMAGE, make_detector
 from gtpt.engines import Engine, open_engine
 from gtpt.io.arrays import as_rgb
 from gtpt.io.sources import open_source
 
 DEFAULT_WEIGHTS = "gtpt-t-coco17"
+# The least score of people that a detector finds. Up to here a higher one drops at least as many wrong poses
+# as right ones: benchmarks/min_score.py prints the table, which new weights need anew.
+MIN_SCORE = 0.25
 
 
 class PoseEstimator:
@@ -54,7 +59,8 @@ class PoseEstimator:
         engine: "onnxruntime", "openvino", "torch"; None takes what reads the file.
         device: "cpu", "cuda", ...; a device that is not there is an error.
         threads: of the CPU; None leaves the choice to the engine.
-        precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; see docs/benchmarks.md.
+        precision: "float32", or "bfloat16": faster, in OpenVINO on CPUs that have it; or "auto": the fastest that is
+            installed and loses little, see docs/benchmarks.md.
         keep_rates: of engine="torch", four numbers or "fast", "balanced", "accurate", "entire"; see docs/keep_rates.md.
         batch_size: crops per call of the network; more people are split, fewer are not padded.
         flip_test: average with the mirrored crop: about twice the time for about one AP.
@@ -147,8 +153,8 @@ class PoseEstimator:
             images: RGB uint8 (H, W, 3), or a list of them. Grey, RGBA and 16-bit arrays are converted, floats refused.
             boxes: of one image what `gtpt.detect.to_detections` takes, such as (N, 4) x1, y1, x2, y2 in pixels of the
                 image, or "whole-image"; of several images a list of that. N = 0 is fine and gives an empty result. None
-                leaves it to the detector, whose people are dropped where their box lies outside the image, or where the
-                pose of a better one is the same.
+                leaves it to the detector, whose people are dropped where their box lies outside the image, where the
+                pose of a better one is the same, or where their score is below `least_score`.
             scores: (N,) confidence of the boxes in [0, 1], or a list of them; 1 if not given, nor with the boxes.
             bgr: the colours come in OpenCV's order, as `cv2.imread` and `cv2.VideoCapture` give them.
 
@@ -185,7 +191,7 @@ class PoseEstimator:
         ordered = [people[i] for i in range(len(pictures))]
         poses = self._poses_of(pictures, [d.boxes for d in ordered], [d.scores for d in ordered])
         for i in unknown:
-            poses[i] = poses[i][distinct(poses[i])]
+            poses[i] = who_counts(poses[i], self, self.detector)
         return poses
 
     def _detect(self, pictures: list[np.ndarray]) -> list[Detections]:
@@ -357,8 +363,19 @@ def inside(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
     return np.asarray(((boxes[:, 2:] > 0) & (boxes[:, :2] < size)).all(axis=1))
 
 
-SAME = 0.7  # mean similarity of the keypoints above which two poses are of one person
-WITHIN = 0.8  # share of the smaller box in the larger one
+def who_counts(poses: Poses, estimator: PoseEstimator, detector: Detector | None) -> Poses:
+    """Of the people that a detector found those who were not found twice, with at least `least_score`."""
+    return poses[distinct(poses) & (poses.scores >= least_score(estimator, detector))]
+
+
+def least_score(estimator: PoseEstimator, detector: Detector | None) -> float:
+    """`MIN_SCORE`; 0 where boxes are given, and for weights without a calibration, whose scores are no probabilities."""
+    given = isinstance(detector, (GivenBoxes, WholeImage))
+    return 0.0 if given or estimator.engine.info.calibration is None else MIN_SCORE
+
+
+SAME = 0.6  # similarity from which two poses are of one person: no lower, or two people become one; benchmarks/min_score.py
+WITHIN = 0.8  # share of the smaller box that lies in the larger one, from which they are looked at
 
 
 def distinct(poses: Poses) -> np.ndarray:
@@ -368,18 +385,30 @@ def distinct(poses: Poses) -> np.ndarray:
     places. Of two boxes the better pose stays.
     """
     keep = np.ones(len(poses), bool)
-    areas = np.prod(poses.boxes[:, 2:] - poses.boxes[:, :2], axis=1)
-    seen = poses.keypoint_scores >= VISIBLE
     order = np.argsort(-poses.keypoint_scores.sum(axis=1), kind="stable")
+    alike = nested_similarity(poses)
     for rank, i in enumerate(order):
-        for j in order[rank + 1 :]:
-            low = np.maximum(poses.boxes[i, :2], poses.boxes[j, :2])
-            high = np.minimum(poses.boxes[i, 2:], poses.boxes[j, 2:])
-            shared = np.prod(np.maximum(high - low, 0))
-            both = seen[i] & seen[j]
-            if not (keep[i] and keep[j] and shared >= WITHIN * min(areas[i], areas[j]) and both.sum() >= 4):
-                continue
+        if keep[i]:
+            keep[order[rank + 1 :]] &= alike[i, order[rank + 1 :]] < SAME
+    return keep
+
+
+def nested_similarity(poses: Poses) -> np.ndarray:
+    """(N, N) mean similarity of the keypoints that both poses see, in [0, 1]; 0 where no box lies within the other.
+
+    Four keypoints are the least that says something.
+    """
+    areas = np.prod(poses.boxes[:, 2:] - poses.boxes[:, :2], axis=1)
+    low = np.maximum(poses.boxes[:, None, :2], poses.boxes[None, :, :2])
+    high = np.minimum(poses.boxes[:, None, 2:], poses.boxes[None, :, 2:])
+    shared = np.prod(np.maximum(high - low, 0), axis=2)
+    nested = shared >= WITHIN * np.minimum(areas[:, None], areas)
+    seen = poses.keypoint_scores >= VISIBLE
+    alike = np.zeros(nested.shape)
+    for i, j in np.argwhere(np.triu(nested, 1)):
+        both = seen[i] & seen[j]
+        if both.sum() >= 4:
             squared = ((poses.keypoints[i, both] - poses.keypoints[j, both]) ** 2).sum(axis=1)
             reach = 2 * max(areas[i], areas[j]) * (2 * poses.skeleton.sigmas[both]) ** 2
-            keep[j] = np.exp(-squared / reach).mean() < SAME
-    return keep
+            alike[i, j] = alike[j, i] = np.exp(-squared / reach).mean()
+    return alike

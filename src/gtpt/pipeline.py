@@ -14,7 +14,7 @@ from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detections, Detector, GivenBoxes, as_detector
-from gtpt.estimator import PoseEstimator, distinct, inside
+from gtpt.estimator import PoseEstimator, distinct, inside, least_score
 from gtpt.io.arrays import as_rgb
 from gtpt.io.sources import Frame
 
@@ -63,7 +63,8 @@ class Pipeline:
             box, such as the whole image.
         frames_at_once: frames whose people are detected and estimated together (1 if `detect_every` is more than 1). Live
             pictures want 1: results would come late, and time would stand still between the pictures of one batch.
-        min_score: people with a lower score (that of the detector times the mean of the keypoints) are dropped.
+        min_score: people with a lower score (that of the detector times the mean of the keypoints) are dropped; None takes
+            `gtpt.estimator.least_score`, 0.25 for people whom a detector finds.
 
     Raises:
         ValueError: settings that do not go together.
@@ -79,17 +80,18 @@ class Pipeline:
         detect_every: int = 1,
         refine: bool = False,
         frames_at_once: int = 8,
-        min_score: float = 0.0,
+        min_score: float | None = None,
     ):
         if detect_every < 1 or frames_at_once < 1:
             raise InputError(f"detect_every and frames_at_once must be at least 1, got {detect_every} and {frames_at_once}")
         if smoother is not None and tracker is None:
             raise InputError("smoothing needs to know who is who: give a tracker too")
-        if not 0 <= min_score <= 1:
+        if min_score is not None and not 0 <= min_score <= 1:
             raise InputError(f"min_score must be in [0, 1], got {min_score}")
         self.estimator, self.detector = estimator, as_detector(detector)
         self.tracker, self.smoother = tracker, smoother
-        self.detect_every, self.refine, self.min_score = detect_every, refine, min_score
+        self.detect_every, self.refine = detect_every, refine
+        self.min_score = least_score(estimator, self.detector) if min_score is None else min_score
         self.frames_at_once = frames_at_once if detect_every == 1 else 1
         self._warned = False
 

@@ -18,7 +18,7 @@ def test_parameters_and_cost_are_the_published_ones(table: str) -> None:
         params, gmacs = RIVALS["cost"](rival.make())
         if rival.params is not None:
             assert params == pytest.approx(rival.params, rel=0.02), name
-        if name == "SimpleBaseline-R50":  # published 8.9; ResNet-50 alone is 4.0 here, and the head is 1.4
-            assert gmacs == pytest.approx(5.4, abs=0.1)
-        else:  # some published counts leave the products of attention out
+        if name.startswith("SimpleBaseline"):  # their paper counts 3.5 more for the head that all three share
+            assert gmacs + 3.5 == pytest.approx(rival.gmacs, rel=0.035), name
+        else:  # some published counts leave the products of attention out; that of HRNet is 7 % less than ours for both
             assert 0.98 < gmacs / rival.gmacs < (1.02 if "RTM" in name else 1.15), name

@@ -142,7 +142,7 @@ def test_predict_formats(kind: str, weights: Path, tmp_path: Path) -> None:
     assert len([p for p in out.iterdir() if p.name != ".resume"]) == 1
 
 
-def test_predict_explains_with_torch(weights: Path, tmp_path: Path) -> None:
+def test_predict_explains_checkpoints(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code = run("predict", PHOTOS / "cameraman.jpg", "--boxes", "whole-image", "-w", weights, "-o", out, "--explain")
     assert code == 0
@@ -201,7 +201,7 @@ def test_predict_video(video: Path, weights: Path, tmp_path: Path, capsys: pytes
     [
         (("--format", "xml"), "xml"),
         (("--smooth", "--no-track"), "--no-track"),
-        (("--explain", "--engine", "onnxruntime"), "explain reads"),
+        (("--explain", "--engine", "openvino"), "explain reads"),
         (("--device", "cuda:9"), "no device"),
         (("--boxes", "nowhere.csv"), "nowhere.csv"),
     ],
@@ -472,10 +472,10 @@ def test_benchmark_compares_with_the_reference_beside_it(weights: Path, monkeypa
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_batch_beyond_the_memory_is_a_message() -> None:
-    command = 'ulimit -v 6000000; exec "$0" -c "from gtpt.cli import main; main()" benchmark --engine torch --batch 20000'
+    command = 'ulimit -v 6000000; exec "$0" -c "from gtpt.cli import main; main()" benchmark --engine torch --batch 200000'
     done = subprocess.run(["bash", "-c", command, sys.executable], capture_output=True, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "20000 crops at once do not fit in memory: use a smaller batch" in done.stderr
+    assert "200000 crops at once do not fit in memory: use a smaller batch" in done.stderr
 
 
 def test_a_test_without_an_experiment(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

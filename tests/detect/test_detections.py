@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gtpt.core.errors import AnnotationError
 from gtpt.detect import Detections, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
@@ -259,3 +260,27 @@ def test_known_boxes_are_copies() -> None:
     given = GivenBoxes({"a.jpg": table})
     table += 100
     assert given.find("a.jpg").boxes.tolist() == [[1, 2, 30, 40]]
+
+
+def test_boxes_of_one_image_are_not_those_of_another_with_its_name() -> None:
+    boxes = {"A/1.jpg": [[1, 2, 3, 4]], "C/2.jpg": [], "3.jpg": []}
+    given = GivenBoxes(boxes)
+    assert len(given.find("elsewhere/1.jpg")) == 1  # as long as nobody says what there is
+    given.meant_for(["in/A/1.jpg", "in/B/1.jpg", "in/D/2.jpg", "in/A/3.jpg", "in/B/3.jpg", "./in/A/1.jpg"])
+    assert len(given.find("in/A/1.jpg")) == len(given.find("./in/A/1.jpg")) == 1
+    assert len(given.find("in/D/2.jpg")) == 0  # the only one of that name: the folder is another root
+    for name in ("in/B/1.jpg", "in/A/3.jpg", "in/B/3.jpg"):
+        with pytest.raises(AnnotationError, match="another image of that name"):
+            given.find(name)
+
+
+def test_a_photo_that_a_coco_file_lists_twice_is_the_first_of_both(tmp_path: Path) -> None:
+    images = [
+        {"id": i, "file_name": name, "width": 9, "height": 9} for i, name in ((7, "a.png"), (8, "b.png"), (9, "a.png"))
+    ]
+    people = [{"id": i, "image_id": i, "category_id": 1, "bbox": [i, 1, 5, 5]} for i in (7, 9)]
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"images": images, "annotations": people, "categories": [{"id": 1, "name": "person"}]}))
+    given = load_boxes(path)
+    assert given.image_id("a.png") == 7 and given.find("a.png").boxes[:, 0].tolist() == [7, 9]
+    assert given.skipped == [(f"{path}, image 9", "its file is that of image 7, whose id the results get")]

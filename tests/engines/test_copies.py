@@ -51,6 +51,73 @@ def test_a_forked_child_estimates_and_ends(engine: str) -> None:
     assert done.stdout.split() == ["7", "2"], done.stderr
 
 
+@pytest.mark.integration
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without forks")
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_workers_of_a_data_loader_estimate(engine: str) -> None:
+    """The estimator has run before, in the process that PyTorch forks them from; two rounds of two workers."""
+    pytest.importorskip("torch")
+    code = f"""
+        import numpy as np
+        from torch.utils.data import DataLoader, Dataset
+        from gtpt import PoseEstimator
+        estimator = PoseEstimator(engine={engine!r}, threads=2, detector="whole-image")
+        image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+        before = estimator(image).keypoints
+
+        class Photos(Dataset):
+            def __len__(self):
+                return 6
+
+            def __getitem__(self, index):
+                return float(np.abs(estimator(image).keypoints - before).max())
+
+        for _ in range(2):
+            loader = DataLoader(Photos(), num_workers=2, multiprocessing_context="fork", batch_size=None)
+            print(*(difference < 1e-2 for difference in loader))
+        print(len(estimator(image)))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=240)
+    assert done.stdout.split() == ["True"] * 12 + ["1"], done.stderr
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without forks")
+def test_workers_of_a_preloaded_server_find_people(shared: Path) -> None:
+    """As gunicorn's --preload: everything has run, several workers are forked, some of them again, and threads ask them."""
+    code = f"""
+        import os, sys, threading
+        import numpy as np
+        import gtpt
+        from gtpt.detect import make_detector
+        detector = make_detector({str(shared / "data/detector/yolox_nano.onnx")!r}, threads=2)
+        estimator = gtpt.PoseEstimator(threads=2, detector=detector)
+        image = gtpt.read_image({str(PHOTO)!r})
+        before = len(estimator(image))
+
+        def work(fork_again):
+            found = []
+            threads = [threading.Thread(target=lambda: found.append(len(estimator(image)))) for _ in range(3)]
+            [thread.start() for thread in threads]
+            [thread.join() for thread in threads]
+            status = 0
+            if fork_again:
+                if (child := os.fork()) == 0:
+                    work(False)
+                status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            sys.exit(status if found == [before] * 3 else 8)
+
+        children = []
+        for number in range(2):
+            if (child := os.fork()) == 0:
+                work(number == 1)
+            children.append(child)
+        print(before, *(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children), len(estimator(image)))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=240)
+    assert done.stdout.split() == ["1", "0", "0", "1"], done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without forks")
 def test_openvino_says_at_once_that_it_cannot_run_in_a_forked_child() -> None:
     pytest.importorskip("openvino")

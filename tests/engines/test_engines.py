@@ -16,7 +16,7 @@ import pytest
 
 from gtpt.engines import open_engine
 from gtpt.engines.onnx import open_session
-from gtpt.engines.torch import check_torch_device
+from gtpt.engines.torch import check_torch_device, in_chunks, torch_network
 from gtpt.estimator import PoseEstimator
 from gtpt.weights import resolve
 
@@ -127,8 +127,10 @@ from gtpt.engines import open_engine
 engine = open_engine(sys.argv[1], threads=1)
 width, height = engine.info.config.input_size
 engine(np.zeros((1, height, width, 3), np.uint8))
-crops = np.zeros((20000, height, width, 3), np.uint8)
-resource.setrlimit(resource.RLIMIT_AS, (6_000_000_000, 6_000_000_000))
+crops = np.zeros((20, height, width, 3), np.uint8)
+with open("/proc/self/statm") as file:
+    limit = int(file.read().split()[0]) * resource.getpagesize() + (4 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
     engine(crops)
 except MemoryError as error:
@@ -140,7 +142,7 @@ except MemoryError as error:
 def test_a_real_batch_that_does_not_fit() -> None:
     weights = resolve("gtpt-t-coco17", format="safetensors")
     done = subprocess.run([sys.executable, "-c", FULL, str(weights)], capture_output=True, text=True)
-    assert done.stdout.startswith("20000 crops at once do not fit in memory"), done.stderr
+    assert done.stdout.startswith("20 crops at once do not fit in memory"), done.stderr
 
 
 def test_torch_shows_what_it_kept(files: dict[str, Path]) -> None:
@@ -247,6 +249,27 @@ def test_torch_devices(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) 
         refused(device)
     for device in ("cpu", "cuda", "cuda:1"):
         check_torch_device(device)
+
+
+@pytest.mark.parametrize("count", [0, 1, 9, 10, 21])
+def test_pytorch_takes_a_few_crops_at_a_time_on_the_cpu(count: int) -> None:
+    """Chunks hold all crops in order, and their largest array, 32 floats per pixel, is less than glibc's 32 MiB."""
+    crops = np.zeros((count, 192, 144, 3), np.uint8)
+    crops[:, 0, 0, 0] = np.arange(count)
+    chunks = in_chunks(crops, "cpu")
+    np.testing.assert_array_equal(np.concatenate(chunks), crops)
+    assert {len(chunk) for chunk in chunks[:-1]} <= {9} and 9 * 192 * 144 * 32 * 4 < 32 << 20
+    assert [len(chunk) for chunk in in_chunks(crops, "cuda")] == [count]
+
+
+def test_chunks_do_not_change_the_numbers(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    from gtpt.model import load
+
+    whole = open_engine(files["torch"])(CROPS), torch_network(load(files["torch"]))(CROPS)
+    monkeypatch.setattr("gtpt.engines.torch.KEPT", 1)  # one crop at a time
+    parts = open_engine(files["torch"])(CROPS), torch_network(load(files["torch"]))(CROPS)
+    for a, b in zip(sum(whole, ()), sum(parts, ()), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
 def test_pytorch_prunes_at_the_rates_that_it_is_given(files: dict[str, Path]) -> None:

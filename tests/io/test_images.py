@@ -254,3 +254,20 @@ def test_pipes_and_devices_are_refused_before_they_are_read(tmp_path: Path) -> N
             read_image(path)
         with pytest.raises(SourceError, match="it is a pipe or device"):
             FileStore(path.parent).read_image(path.name)
+
+
+def test_a_progressive_jpeg_without_its_last_scans(caplog: pytest.LogCaptureFixture) -> None:
+    """It decodes, coarse: without an end marker it was cut off, with one somebody may have meant it."""
+    target = io.BytesIO()
+    picture = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(target, "JPEG", progressive=True)
+    data = target.getvalue()
+    whole = decode_image(data)
+    np.testing.assert_array_equal(decode_image(data[:-2]), whole)  # the marker alone is missing
+    tables = [i for i in range(len(data)) if data[i : i + 2] == b"\xff\xc4"]
+    for cut in tables[3:]:
+        with pytest.raises(SourceError, match="cut off"):
+            decode_image(data[:cut])
+    assert not caplog.records
+    decode_image(data[: tables[-1]] + b"\xff\xd9", "coarse.jpg")
+    assert "coarse.jpg: some of the scans" in caplog.text

@@ -210,6 +210,27 @@ def test_what_a_killed_process_wrote_plays(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
 
 
+@pytest.mark.parametrize("suffix", [".ts", ".mp4"])
+def test_what_a_killed_process_wrote_with_sound_plays(tmp_path, suffix):
+    """AAC of a transport stream, too, whose packets each say what MP4 says once."""
+    source = video_with_sound(tmp_path / f"in{suffix}")
+    code = f"""
+        import os, signal
+        import numpy as np
+        from gtpt.io.video_writer import VideoWriter
+        video = VideoWriter({str(tmp_path / "out.mp4")!r}, (64, 48), 30, {str(source)!r})
+        for i in range(300):
+            video.write(np.full((48, 64, 3), i % 256, np.uint8), i / 30)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (left,) = (file for file in tmp_path.iterdir() if file != source)
+    with open_source(left) as frames:
+        assert sum(1 for _ in frames) >= 180
+    assert sound(left)[0][-1] > 0.8
+
+
 def test_without_room_for_a_copy_the_fragments_stay(tmp_path, monkeypatch):
     usage = shutil._ntuple_diskusage(10**9, 0, video_writer.RESERVE + 100)
     monkeypatch.setattr(video_writer.shutil, "disk_usage", lambda _: usage)

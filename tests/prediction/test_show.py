@@ -23,12 +23,18 @@ PHOTO = Path(__file__).parents[2] / "examples/photos/astronaut.jpg"
 BOX = [60, 0, 420, 512]
 SCREEN = 1000, 800
 PREPARED = f"""
-import sys, tkinter
+import sys, time, tkinter
 import numpy as np
 from PIL import ImageGrab
 import gtpt
 
 def screen():
+    while not (window().winfo_viewable() and window().focus_displayof()):  # keys that come earlier go nowhere
+        window().focus_force()
+        window().update()
+        time.sleep(0.02)
+    window().update_idletasks()
+    window().winfo_pointerxy()  # an answer of the display: what was drawn before is there
     seen.append(np.asarray(ImageGrab.grab(xdisplay=None).convert("RGB")))
 
 def window():
@@ -112,7 +118,7 @@ def look():
         window().event_generate("<Key-n>")
     else:
         window().tk.eval(window().protocol("WM_DELETE_WINDOW"))
-detector = each_time(lambda _: window().after(1000, look))
+detector = each_time(lambda _: window().after(200, look))
 summary = gtpt.predict([sys.argv[2], sys.argv[4]], sys.argv[3], detector=detector, show=True, quiet=True)
 assert [(s.name, s.frames) for s in summary.sources] == [(sys.argv[2], 2)] and summary.exit_code == 0, summary
 """

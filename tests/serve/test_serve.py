@@ -29,6 +29,8 @@ httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 from gtpt.serve import Limits, create_app  # noqa: E402
+from gtpt.serve.app import find_poses  # noqa: E402
+from gtpt.serve.uploads import Picture  # noqa: E402
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 PHOTO = (PHOTOS / "cameraman.jpg").read_bytes()
@@ -93,6 +95,17 @@ def test_image_gives_what_the_estimator_gives(client: Any, estimator: PoseEstima
     assert answer.json() == json.loads(expected.to_json())
     whole = client.post("/v1/poses", content=PHOTO, headers={"content-type": "application/octet-stream"})
     assert Poses.from_dict(whole.json()).boxes.tolist() == [[0, 0, 512, 512]]  # the detector's
+
+
+def test_who_is_found_counts_as_in_python() -> None:
+    """Twice the same person, and one who is hardly seen, are nobody more; given boxes are answered one by one."""
+    found = [BOX, [2, 64, 338, 510], [300, 10, 400, 90]], [0.9, 0.8, 0.2]
+    estimator = PoseEstimator(threads=1, detector=lambda images: [found] * len(images))
+    image = read_image(PHOTOS / "cameraman.jpg")
+    pictures = [Picture("a.jpg", image, None), Picture("b.jpg", image, np.array(found[0], np.float32))]
+    without, own = find_poses(pictures, estimator, estimator.detector)
+    assert len(without) == 1 and without.to_json() == estimator(image).to_json()
+    assert len(own) == 3
 
 
 def test_several_images_with_and_without_boxes(client: Any, estimator: PoseEstimator) -> None:
@@ -214,6 +227,18 @@ def test_client_who_hangs_up_leaves_the_queue(estimator: PoseEstimator) -> None:
         gate.open.set()
         assert first.result().status_code == 200
         assert gate.sizes == [1]
+
+
+def test_an_upload_that_breaks_off_leaves_nothing_behind(estimator: PoseEstimator) -> None:
+    """The connection ends before the announced bytes have come: alone, and within a multipart body."""
+    with serving(create_app(estimator, WholeImage())) as client:
+        for kind, body in (("image/jpeg", PHOTO[:9000]), ("multipart/form-data; boundary=b", b"--b\r\nContent-Disp")):
+            request = f"POST /v1/poses HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: {len(PHOTO)}\r\n\r\n"
+            with socket.create_connection((client.base_url.host, client.base_url.port)) as connection:
+                connection.sendall(request.encode() + body)
+        wait_until(lambda: 'status="499"} 2.0' in client.get("/metrics").text)
+        assert client.get("/health").json()["queue"] == 0
+        assert client.post("/v1/poses", content=PHOTO, headers=JPEG).status_code == 200
 
 
 def test_slow_uploads_and_answers_end(estimator: PoseEstimator) -> None:

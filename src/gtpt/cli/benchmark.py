@@ -16,7 +16,7 @@ def benchmark(
     batch: list[int] = typer.Option([1, 32], min=1, help="People per call. Can be given several times, as the next three."),
     engine: list[str] = typer.Option(None, help="onnxruntime, openvino or torch. Default: what reads the weights."),
     threads: list[int] = typer.Option([1], min=1, help="CPU threads of the network."),
-    precision: list[str] = typer.Option(["float32"], help="float32, or bfloat16 (openvino)."),
+    precision: list[str] = typer.Option(["float32"], help="float32, bfloat16 (openvino), or auto."),
     device: str = typer.Option("cpu", help="cpu, cuda, ..."),
     detector: str = typer.Option(
         None,

@@ -68,7 +68,7 @@ def test(
     threads: int = typer.Option(None, min=1, help="CPU threads of the network. Default: the engine's choice."),
     device: str = typer.Option("cpu", help="cpu or cuda."),
     engine: str = typer.Option(None, help="Of an exported file: onnxruntime or openvino."),
-    precision: str = typer.Option("float32", help="Of an exported file: float32, or bfloat16 (openvino)."),
+    precision: str = typer.Option("float32", help="Of an exported file: float32, bfloat16 (openvino), or auto."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
     """Measure a checkpoint on the validation data of an experiment (official protocol), per part for whole-body.

@@ -145,6 +145,9 @@ def _check_annotations(
             if count > 1:
                 detail = f"{count} {what}s have this id"
                 report.findings.append(Finding(f"duplicate {what} id", path, twice, detail, "is used"))
+    for name, count in Counter(name for name, _ in {(image.file_name, image.id) for image in file.images}).items():
+        if count > 1:
+            report.findings.append(Finding("file listed twice", path, name, f"{count} images are this file", "is used"))
     skipped: Counter[str] = Counter()
     used: Counter[Id] = Counter()
     for person in people:
@@ -219,6 +222,8 @@ def _check_box(box: list[float], image: Image, file: str, name: Any) -> Iterator
         yield Finding("box outside", file, name, f"{where}: nothing to see", "is skipped")
     elif beyond[0] >= box[2] or beyond[1] >= box[3]:  # the official cleaning shifts before it cuts
         yield Finding("box outside", file, name, f"{where}: moved to its border", "is used")
+    elif min(box[2:]) <= 0:
+        yield Finding("flat box", file, name, f"{where}: without width or height", "is used")
     elif max(beyond) > BOX_TOLERANCE:
         yield Finding("box beyond the border", file, name, f"{where}: cut off", "is used")
 

@@ -14,10 +14,12 @@ import yaml
 
 from gtpt.core.errors import AnnotationError
 from gtpt.core.progress import Progress
-from gtpt.core.skeleton import Skeleton
+from gtpt.core.skeleton import MAX_KEYPOINTS, Skeleton
+from gtpt.core.text import read_yaml
 from gtpt.io.images import read_image
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif"}
+FARTHEST = 1e6  # of any number in a label: keypoints may lie outside, but not beyond every picture
 OBJECT_AREA = 0.53  # of the box: the mean share that a person's segment covers in COCO
 
 
@@ -56,7 +58,7 @@ def from_yolo(
     config, out = Path(config), Path(out)
     data = _read_config(config)
     skeleton, (number, name) = _skeleton(data, config), _class(data, config, object_class)
-    root = Path(data.get("path") or ".")
+    root = Path(_text(data.get("path") or ".", "path", config))
     root = root if root.is_absolute() else config.parent / root
     root = root if root.is_dir() else config.parent  # `path` often is that of another machine
     out.mkdir(parents=True, exist_ok=True)
@@ -87,13 +89,17 @@ def from_yolo(
 def _read_config(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"no data set description at {path}; it is the data.yaml that `yolo pose train` is given")
-    try:
-        data: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise AnnotationError(f"{path} is not YAML: {error}") from error
+    data: dict[str, Any] = read_yaml(path)
     shape = data.get("kpt_shape") if isinstance(data, dict) else None
-    if not isinstance(shape, list) or len(shape) != 2 or not all(type(v) is int for v in shape) or shape[1] not in (2, 3):
-        raise AnnotationError(f"{path}: kpt_shape must be [keypoints, 2 or 3], got {shape!r}: this is no pose data set")
+    if (
+        not (isinstance(shape, list) and len(shape) == 2 and all(type(v) is int for v in shape))
+        or not 0 < shape[0] <= MAX_KEYPOINTS
+        or shape[1] not in (2, 3)
+    ):
+        raise AnnotationError(
+            f"{path}: kpt_shape must be [keypoints, 2 or 3] with 1 to {MAX_KEYPOINTS} keypoints, got {shape!r:.60}: this "
+            f"is no pose data set"
+        )
     return data
 
 
@@ -115,7 +121,10 @@ def _skeleton(data: dict[str, Any], path: Path) -> Skeleton:
 
 def _class(data: dict[str, Any], path: Path, wanted: str | int | None) -> tuple[int, str]:
     names = data.get("names") or {0: "object"}
-    names = dict(enumerate(names)) if isinstance(names, list) else {int(k): str(v) for k, v in names.items()}
+    names = dict(enumerate(map(str, names))) if isinstance(names, list) else names
+    if not isinstance(names, dict) or not all(str(k).isdecimal() and len(str(k)) < 10 for k in names):
+        raise AnnotationError(f"{path}: names must be a list, or a mapping from numbers, got {names!r:.60}")
+    names = {int(k): str(v) for k, v in names.items()}
     if wanted is None and len(names) == 1:
         return next(iter(names.items()))
     for number, name in names.items():
@@ -124,21 +133,35 @@ def _class(data: dict[str, Any], path: Path, wanted: str | int | None) -> tuple[
     raise AnnotationError(f"{path} has the classes {names}; choose the one whose keypoints to learn, got {wanted!r}")
 
 
+def _text(value: Any, key: str, path: Path) -> str:
+    if not isinstance(value, str):
+        raise AnnotationError(f"{path}: {key} must be a path, got {value!r:.60}")
+    return value
+
+
 def _images(entry: Any, root: Path, config: Path) -> list[Path]:
     """Of a folder, a text file that lists them, or a list of those."""
     found: list[Path] = []
     for item in entry if isinstance(entry, list) else [entry]:
-        path = Path(str(item)) if Path(str(item)).is_absolute() else root / str(item)
+        item = _text(item, "train and val", config)
+        path = Path(item) if Path(item).is_absolute() else root / item
         if path.is_dir():
             found += sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
         elif path.is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = _lines(path)
             found += [p if p.is_absolute() else path.parent / p for p in map(Path, filter(None, map(str.strip, lines)))]
         else:
             raise FileNotFoundError(f"{config} names {item!r}, which is not at {path}")
     if not found:
         raise AnnotationError(f"{config}: there is no image in {entry!r}")
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise AnnotationError(f"{path} is not text in UTF-8: {error}") from error
 
 
 def _convert(
@@ -186,7 +209,7 @@ def _labels(path: Path, keypoint_values: int) -> list[np.ndarray]:
     if not path.is_file():
         return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         try:
             row = np.array(line.split(), dtype=np.float64)
         except ValueError as error:
@@ -195,7 +218,8 @@ def _labels(path: Path, keypoint_values: int) -> list[np.ndarray]:
             raise AnnotationError(
                 f"{path}, line {number} has {len(row)} numbers, not class, box and keypoints: {5 + keypoint_values}"
             )
-        if not np.isfinite(row).all() or (len(row) and np.abs(row[1:5]).max() > 1.5):
+        box = row[1:5]
+        if len(row) and not (np.abs(row).max() <= FARTHEST and np.abs(box).max() <= 1.5 and box[2:].min() >= 0):
             raise AnnotationError(f"{path}, line {number}: values must be relative to the image, 0..1, got {line:.80}")
         if len(row):
             rows.append(row)

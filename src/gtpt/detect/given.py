@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import logging
+import posixpath
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from operator import itemgetter
@@ -47,8 +48,9 @@ class GivenBoxes(Detector):
     """Boxes that are known beforehand.
 
     Boxes kept by file name: every image must be listed, with (0, 4) boxes where there is nobody; a folder in the names
-    matters only where a file name occurs twice. Boxes kept by number (COCO image ids, frames of a video): the images must
-    be called by numbers ("000000000139.jpg"), and one without boxes is an image without people.
+    matters only where a file name occurs twice, among them or among the images (`meant_for`). Boxes kept by number (COCO
+    image ids, frames of a video): the images must be called by numbers ("000000000139.jpg"), and one without boxes is an
+    image without people.
 
     Args:
         boxes: image -> (N, 4) x1, y1, x2, y2 in pixels, or a tuple of that and (N,) scores, or `Detections`.
@@ -76,6 +78,7 @@ class GivenBoxes(Detector):
                 self._by_number[int(key)] = found
             else:
                 self._by_name[_path(str(key))] = found
+        self._others: dict[str, str] = {}  # images whose name is that of an entry for another one
         self._short: dict[str, list[str]] = {}
         for name in self._by_name:
             self._short.setdefault(PurePosixPath(name).name, []).append(name)
@@ -106,6 +109,21 @@ class GivenBoxes(Detector):
         """
         return [self._turned(self.find(frame.key), frame) for frame in frames]
 
+    def meant_for(self, names: Iterable[str]) -> None:
+        """Tell which images there are, so that no entry is taken for two of them.
+
+        Where images of one name lie in several folders, an entry is for that image whose folders are its own; boxes of
+        "A/1.jpg" are not for "B/1.jpg". If more than one fits, it is for none.
+        """
+        claims: dict[str, set[str]] = {}
+        for name in {posixpath.normpath(_path(name)) for name in names}:
+            for entry in self._fitting(name)[:1]:
+                claims.setdefault(entry, set()).add(name)
+        for entry, images in claims.items():
+            shared = {image: _shared_tail(entry, image) for image in images}
+            best = [image for image in images if shared[image] == max(shared.values())]
+            self._others |= dict.fromkeys(images if len(best) > 1 else images - set(best), entry)
+
     def image_id(self, name: str) -> int | str | None:
         """What the file of the boxes calls an image; None where it has only names."""
         entry = self._entries.get(self._entry_of(name) or "")
@@ -125,14 +143,22 @@ class GivenBoxes(Detector):
 
     def _entry_of(self, name: str) -> str | None:
         """The name under which boxes of an image are kept; None if there are none by name."""
-        path = _path(name)
+        candidates = self._fitting(_path(name))
+        if len(candidates) > 1:
+            raise AnnotationError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
+        if entry := self._others.get(posixpath.normpath(_path(name))):
+            raise AnnotationError(
+                f"no boxes are given for {name!r}: those of {entry!r} are for another image of that name, or it cannot be "
+                f"known for which; name the images in the boxes with their folders"
+            )
+        return candidates[0] if candidates else None
+
+    def _fitting(self, path: str) -> list[str]:
         candidates = [path] if path in self._by_name else self._short.get(PurePosixPath(path).name, [])
         if len(candidates) > 1:  # the longest common end of the paths decides
             shared = [_shared_tail(path, candidate) for candidate in candidates]
             candidates = [c for c, length in zip(candidates, shared, strict=True) if length == max(shared)]
-        if len(candidates) > 1:
-            raise AnnotationError(f"boxes for {name!r} are ambiguous: {candidates} all fit; name the image with its folder")
-        return candidates[0] if candidates else None
+        return candidates
 
     def as_annotated(self, found: Detections, frame: Frame) -> Detections:
         """Boxes on the picture as it is seen, on the one that the file of the boxes means: the inverse of `of_frames`."""
@@ -253,6 +279,10 @@ def _coco_rows(path: Path, entries: dict[str, ImageEntry]) -> Iterator[_Row]:
     person = file.person_category()
     images = file.images_by_id(["file_name"])
     for image in images.values():
+        if (first := entries.get(image.file_name)) is not None:
+            where = f"{path}, image {image.id}"
+            yield _Row(where, None, None, problem=f"its file is that of image {first.id}, whose id the results get")
+            continue
         stated = not image.lacks(["width", "height"])
         entries[image.file_name] = ImageEntry(image.id, image.size if stated else None)
         yield _Row("", image.file_name, None)
@@ -282,7 +312,7 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
     delimiter = max(",;\t", key="".join(lines[:1]).count)
     table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        columns = table.fieldnames or []
+        table.fieldnames = columns = [column.strip().lower() for column in table.fieldnames or []]
         rows = [(table.line_num, row) for row in table]
     except csv.Error as error:
         raise AnnotationError(f"{path} is not a CSV table, near line {table.line_num + 1}: {error}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from gtpt.core.errors import InputError
+from gtpt.engines.auto import fastest
 from gtpt.engines.base import Engine, NetworkInfo, Precision, choose_engine
 
 __all__ = ["Engine", "NetworkInfo", "open_engine"]
@@ -28,7 +29,8 @@ def open_engine(
         engine: "onnxruntime", "openvino" or "torch"; None takes the first that reads this kind of file.
         device: "cpu", "cuda", ...; one that is not there is an error, never a silent CPU.
         threads: of the CPU, at least 1; None for the engine's own choice.
-        precision: of the arithmetic: "float32", or "bfloat16" in OpenVINO on a CPU that has instructions for it.
+        precision: of the arithmetic: "float32", or "bfloat16" in OpenVINO on a CPU that has instructions for it. "auto"
+            times what an exported file can be run with and takes the fastest that loses little: see `gtpt.engines.auto`.
         keep_rates: of a network in PyTorch, see `GTPTConfig.choose_keep_rates`; None for those that it was trained with. An
             exported file has its own.
 
@@ -41,9 +43,11 @@ def open_engine(
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
+    if precision == "auto":
+        engine, precision = fastest(path, engine, device, threads)
     chosen = choose_engine(path, engine)
     if precision not in get_args(Precision):
-        raise InputError(f"no precision {precision!r}: choose one of {list(get_args(Precision))}")
+        raise InputError(f"no precision {precision!r}: choose one of {[*get_args(Precision), 'auto']}")
     if keep_rates is not None and chosen != "torch":
         raise InputError(f"{path.name} prunes at the rates it was exported with: `gtpt export --keep-rates` writes another")
     if chosen == "openvino":

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gtpt.core.errors import InputError
-from gtpt.engines.base import BatchEngine, read_metadata, unreadable
+from gtpt.engines.base import BatchEngine, enough_memory, fill, read_metadata, unreadable
+from gtpt.engines.kept import kept_patches, with_choices
 from gtpt.engines.processes import OPENED, available_cores, limited_cores, reopen
 from gtpt.engines.seal import check_seal
 
@@ -41,6 +42,7 @@ class OnnxEngine(BatchEngine):
         self._one_by_one = device == "cpu" and self.batch is None
         self._threads = threads or available_cores()
         self._streams: tuple[int, Session, ThreadPoolExecutor] | None = None
+        self._explaining: tuple[int, onnxruntime.InferenceSession, list[str]] | None = None
         check_seal(path)
         with _time_limit() as options:
             self._require_sound(path, lambda crops: session.run(["x", "y"], {"crops": crops}, options))
@@ -52,6 +54,23 @@ class OnnxEngine(BatchEngine):
         session, pool = self._opened_streams()
         logits = list(pool.map(lambda i: session.run(["x", "y"], {"crops": crops[i : i + 1]}), range(len(crops))))
         return np.concatenate([x for x, _ in logits]), np.concatenate([y for _, y in logits])
+
+    def kept(self, crops: np.ndarray) -> dict[str, list[np.ndarray]]:
+        """Which patches survived each stage of pruning, for RGB uint8 crops (B, H, W, 3): see `gtpt.model.Explained`."""
+        config, path = self.info.config, self._session.path
+        if self._explaining is None or self._explaining[0] != os.getpid():
+            model, names = with_choices(path.read_bytes(), config)
+            opened = open_session(model, device=self._session.device, threads=self._session.threads)
+            self._explaining = os.getpid(), opened, names
+        _, session, names = self._explaining
+        step = self.batch or len(crops)
+        with enough_memory(len(crops)):
+            parts = [
+                session.run(names, {"crops": fill(crops[start : start + step], self.batch)})
+                for start in range(0, len(crops), step)
+            ]
+        choices = [np.concatenate(found)[: len(crops)] for found in zip(*parts, strict=True)]
+        return kept_patches(config, choices)
 
     def _opened_streams(self) -> tuple[Session, ThreadPoolExecutor]:
         """A session whose calls take one thread each, and the threads that call it; anew after a fork."""

@@ -1,4 +1,4 @@
-"""PyTorch: for checkpoints, for GPUs with CUDA, and the only engine that shows which patches it kept."""
+"""PyTorch: for checkpoints, and for GPUs with CUDA."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from gtpt.engines.processes import reopen
 
 if TYPE_CHECKING:
     from gtpt.model.network import GTPT
+
+
+# The GNU C library asks the system for each larger array anew and gives it back, which takes a quarter of a pass. Smaller
+# ones it keeps, once it has seen one of about this size.
+KEPT = 31 << 20  # bytes
+WIDEST = 32  # floats of the largest array of a network, for each pixel of a crop
 
 
 class TorchEngine(BatchEngine):
@@ -47,13 +53,16 @@ class TorchEngine(BatchEngine):
         net.config = replace(net.config, keep_rates=net.config.choose_keep_rates(keep_rates))
         self.info = replace(self.info, config=net.config)
         self._net, self._device, self._threads = reparameterize(net).to(device), device, threads
+        if device == "cpu":
+            _keep_memory()
         self._process = os.getpid()
         self._made_of = path.absolute(), {"device": device, "threads": threads, "keep_rates": keep_rates}
         self.batch = None
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        x, y = self._forward(crops)
-        return x.cpu().numpy(), y.cpu().numpy()
+        parts = [self._forward(chunk) for chunk in in_chunks(crops, self._device)]
+        x, y = (np.concatenate([part.cpu().numpy() for part in logits]) for logits in zip(*parts, strict=True))
+        return x, y
 
     def kept(self, crops: np.ndarray) -> dict[str, list[np.ndarray]]:
         """Which patches survived each stage of pruning, for RGB uint8 crops (B, H, W, 3): see `gtpt.model.Explained`."""
@@ -89,11 +98,29 @@ def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) ->
         was_training = net.training
         net.eval()
         with enough_memory(len(crops)), torch.inference_mode():
-            x, y = net(normalize(torch.from_numpy(crops).to(device)), keep_rates)
+            chunks = in_chunks(crops, device.type)
+            parts = [net(normalize(torch.from_numpy(chunk).to(device)), keep_rates) for chunk in chunks]
         net.train(was_training)
-        return x.float().cpu().numpy(), y.float().cpu().numpy()
+        x, y = (np.concatenate([part.float().cpu().numpy() for part in logits]) for logits in zip(*parts, strict=True))
+        return x, y
 
+    if device.type == "cpu":
+        _keep_memory()
     return run
+
+
+def in_chunks(crops: np.ndarray, device: str) -> list[np.ndarray]:
+    """Crops (B, H, W, 3) as they are on a GPU; on the CPU in chunks whose activations the allocator keeps."""
+    if device != "cpu":
+        return [crops]
+    size = max(KEPT // (4 * WIDEST * crops.shape[1] * crops.shape[2]), 1)
+    return [crops[start : start + size] for start in range(0, len(crops), size)] or [crops]
+
+
+def _keep_memory() -> None:
+    import torch
+
+    torch.empty(KEPT, dtype=torch.uint8)
 
 
 def check_torch_device(device: str) -> None:

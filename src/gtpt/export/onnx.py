@@ -21,8 +21,9 @@ import numpy as np
 
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.extras import require
+from gtpt.engines.auto import BFLOAT16_COST
 from gtpt.engines.seal import seal
-from gtpt.export.verify import OnnxFile, Verification, check_crops, normalized, verify_onnx
+from gtpt.export.verify import OnnxFile, Verification, bfloat16_cost, check_crops, normalized, verify_onnx
 
 if TYPE_CHECKING:
     import onnx
@@ -91,6 +92,8 @@ def export(
     size = model.config.input_size
     out = Path(out)
     crops = load_crops(verify, model.skeleton, size) if verify else None
+    if crops is not None:
+        facts[BFLOAT16_COST] = round(bfloat16_cost(model, crops), 5)
     written = out if crops is None else out.with_name(f".{out.stem}.{uuid.uuid4().hex[:8]}.onnx")  # until it is verified
     export_onnx(
         model,

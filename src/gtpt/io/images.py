@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +29,12 @@ EXIF_ORIENTATION = 0x0112
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8\xff", 0xDA, b"\xff\xd9"
+JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+JPEG_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # none that is inside of a scan
 CUT_OFF = "cut off, damaged or not an image; JPEG, PNG, WebP and TIFF work"
 
+logger = logging.getLogger(__name__)
 _pillow_settings = threading.Lock()
 
 
@@ -172,8 +178,10 @@ def is_heif(data: bytes) -> bool:
 
 def count_pictures(header: Image | None) -> int:
     """How many pictures of the same kind a file holds, an animation or a stack; not previews, thumbnails, depth maps."""
-    if header is None or header.format in ("MPO", "HEIF", "ICO", "ICNS", "PSD"):
+    if header is None or header.format in ("MPO", "ICO", "ICNS", "PSD"):
         return 1
+    if header.format == "HEIF":
+        return int(header.info.get("pictures", 1))
     try:
         return int(getattr(header, "n_frames", 1))
     except Exception:  # a decoder's complaint about damaged data; the first picture may be sound
@@ -205,6 +213,7 @@ def _open_heif(data: bytes, name: str) -> Image | None:
         content = pillow_heif.open_heif(data)
         check_pixels(content.size, name)
         image = content.to_pillow()
+        image.info["pictures"] = len(content)  # not those that belong to one, such as depth maps
     except SourceError:
         raise
     except Exception as error:
@@ -271,16 +280,43 @@ def _whole_jpeg(data: bytes, name: str) -> bytes:
     if not data.startswith(JPEG_START):
         return data
     scan = _first_scan(data)
-    if scan is None or data.find(JPEG_END, scan) >= 0:
+    if scan is None:
+        return data
+    if data.find(JPEG_END, scan) >= 0:
+        if _lacks_scans(data):
+            logger.warning("%s: some of the scans of a progressive JPEG are missing: it is coarse, and perhaps grey", name)
         return data
     data = data.removesuffix(b"\xff")  # half a marker
     noise = bytes((73 * i + 157) % 254 + 1 for i in range(100))
     noise += b"".join(bytes((0xFF, restart)) + noise for restart in range(0xD0, 0xD8))  # the scan may break off between two
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
     with_end, with_noise = (_imdecode(data + more + JPEG_END, flags, name) for more in (b"", noise))
-    if with_end is None or with_noise is None or not np.array_equal(with_end, with_noise):
+    same = with_end is not None and with_noise is not None and np.array_equal(with_end, with_noise)
+    if not same or _lacks_scans(data):
         raise SourceError(f"cannot read image {name}: {CUT_OFF}")
     return data + JPEG_END
+
+
+def _lacks_scans(data: bytes) -> bool:
+    """Whether a progressive JPEG, whose scans refine all of the picture, ends before it has every bit of it."""
+    precision: dict[int, np.ndarray] = {}  # component -> the lowest bit known of each coefficient
+    position = 2
+    while position + 4 <= len(data) and data[position] == 0xFF and data[position + 1] != JPEG_END[1]:
+        marker, end = data[position + 1], position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        segment = data[position + 4 : end]
+        if marker in JPEG_FRAMES:
+            if marker not in JPEG_PROGRESSIVE:
+                return False
+            precision = {number: np.full(64, 255) for number in segment[6::3]}
+        elif marker == JPEG_SCAN and segment:
+            first, last, bits = (segment[1 + 2 * segment[0] :] + bytes(3))[:3]
+            for number in segment[1 : 1 + 2 * segment[0] : 2]:
+                if number in precision:
+                    precision[number][first : last + 1] = bits & 15
+            following = MARKER.search(data, end)
+            end = following.start() if following else len(data)
+        position = end if marker != 0xFF else position + 1
+    return any(lowest.any() for lowest in precision.values())
 
 
 def _first_scan(data: bytes) -> int | None:

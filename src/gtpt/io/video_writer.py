@@ -33,8 +33,14 @@ TIME_BASE = Fraction(1, 90_000)  # the clock of MPEG: the frame rates in use are
 RESERVE = 16 << 20  # bytes of the disk that stay free for the video's index, without which nothing of it plays
 WHOLE = {"movflags": "+faststart"}  # the index, which players seek by, in front
 # Fragments of a second that play without an index, should the process be killed.
-GROWING = {"movflags": "+frag_keyframe+delay_moov+default_base_moof", "frag_duration": "1000000", "flush_packets": "1"}
+GROWING = {
+    "movflags": "+frag_keyframe+delay_moov+default_base_moof",
+    "frag_duration": "1000000",
+    "flush_packets": "1",
+    "max_interleave_delta": "1000000",  # pictures do not wait in memory for sound that has ended
+}
 ENCODERS = ("libx264", "libopenh264")  # not every build of PyAV has x264; else its own choice, such as the system's
+ADTS_LENGTH = 7  # bytes; two more with a checksum
 BT709 = 1  # H.264's number of the colour space of HD video, which players expect
 
 
@@ -251,31 +257,39 @@ class _Audio:
             raise FileNotFoundError(f"no video {path} to take the sound from")
         self._source = av.open(local_address(path))
         self._origin = video_origin(self._source)
-        self._packets: Iterator[Any] = iter(())
+        self._sound = self._source.streams.best("audio")
+        self._packets = self._read() if self._sound is not None else iter(())
         self._waiting: Any = None
         self._last: int | None = None
+        self._config: bytes | None = None
+        if self.is_described_in_its_packets:
+            self._waiting = next(self._packets, None)
+            self._config = _aac_config(bytes(self._waiting)) if self._waiting else None
 
     @property
     def is_described_in_its_packets(self) -> bool:
-        """AAC with a header in each packet and none for all."""
-        stream = self._source.streams.best("audio")
-        return stream is not None and stream.codec_context.name == "aac" and not stream.codec_context.extradata
+        """AAC with a header in each packet, and none for all that could be made of the first one."""
+        if self._sound is None or self._config is not None:
+            return False
+        return self._sound.codec_context.name == "aac" and not self._sound.codec_context.extradata
 
     def attach(self, container: Any) -> None:
         """Give the video an audio stream, if the source has one that the video can hold."""
-        stream = self._source.streams.best("audio")
-        if stream is None:
+        if self._sound is None:
             return
-        if stream.codec_context.name not in container.supported_codecs:
-            logger.warning("%s holds no %s sound: the video will be silent", container.name, stream.codec_context.name)
+        name = self._sound.codec_context.name
+        if name not in container.supported_codecs:
+            logger.warning("%s holds no %s sound: the video will be silent", container.name, name)
+            self._packets, self._waiting = iter(()), None
             return
         self._container = container
-        self._stream = container.add_stream_from_template(stream)
-        self._packets = self._read(stream)
+        self._stream = container.add_stream_from_template(self._sound)
+        if self._config is not None:
+            self._stream.codec_context.extradata = self._config
 
-    def _read(self, stream: Any) -> Iterator[Any]:
+    def _read(self) -> Iterator[Any]:
         try:
-            yield from (p for p in self._source.demux(stream) if p.pts is not None)
+            yield from (p for p in self._source.demux(self._sound) if p.pts is not None)
         except require("av", "video").error.FFmpegError as error:
             logger.warning("the sound breaks off: %s", error)
 
@@ -295,8 +309,27 @@ class _Audio:
                     self._packets = iter(())
                     return
                 self._last = packet.dts
+                packet = packet if self._config is None else _without_header(packet)
                 packet.stream = self._stream
                 self._container.mux(packet)
 
     def close(self) -> None:
         self._source.close()
+
+
+def _aac_config(packet: bytes) -> bytes | None:
+    """What MP4 says once of all AAC packets, from the header that broadcasts put before each (ADTS); None if it cannot."""
+    if len(packet) < ADTS_LENGTH or packet[0] != 0xFF or packet[1] & 0xF6 != 0xF0:
+        return None
+    kind, rate, channels = (packet[2] >> 6) + 1, packet[2] >> 2 & 15, (packet[2] & 1) << 2 | packet[3] >> 6
+    return (kind << 11 | rate << 7 | channels << 3).to_bytes(2, "big") if rate < 13 and channels else None
+
+
+def _without_header(packet: Any) -> Any:
+    data = bytes(packet)
+    if _aac_config(data) is None:
+        return packet
+    bare = require("av", "video").Packet(data[ADTS_LENGTH + (0 if data[1] & 1 else 2) :])
+    bare.pts, bare.dts, bare.duration, bare.time_base = packet.pts, packet.dts, packet.duration, packet.time_base
+    bare.is_keyframe = True
+    return bare

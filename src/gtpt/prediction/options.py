@@ -13,7 +13,7 @@ import numpy as np
 from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.detect import DEFAULT_DETECTOR
-from gtpt.estimator import DEFAULT_WEIGHTS
+from gtpt.estimator import DEFAULT_WEIGHTS, MIN_SCORE
 from gtpt.io.formats import FORMATS
 from gtpt.io.sources import Kind, Selection
 
@@ -120,13 +120,18 @@ class Options:
             batch=False,
         ),
     ] = False
-    explain: Annotated[bool, Help("Also show which patches each keypoint group kept (needs torch).", batch=False)] = False
+    explain: Annotated[bool, Help("Also show which patches each keypoint group kept.", batch=False)] = False
     threshold: Annotated[
         float, Help("Keypoints with a lower calibrated score are not drawn.", least=0, most=1, batch=False)
     ] = VISIBLE
-    min_score: Annotated[float, Help("Drop people with a lower score: detector times mean keypoint.", least=0, most=1)] = (
-        0.0
-    )
+    min_score: Annotated[
+        float | None,
+        Help(
+            f"Drop people with a lower score: detector times mean keypoint. Default: {MIN_SCORE}; boxes of your own: 0.",
+            least=0,
+            most=1,
+        ),
+    ] = None
     track: Annotated[bool | None, Help("Give people ids over time. Default: for videos, streams and cameras.")] = None
     smooth: Annotated[bool, Help("Calm the keypoints over time. Photos: with --track.")] = False
     detect_every: Annotated[
@@ -144,7 +149,10 @@ class Options:
     threads: Annotated[
         int | None, Help("CPU threads of the network. Default: the engine's choice.", least=1, matters=False)
     ] = None
-    precision: Annotated[str, Help("float32, or bfloat16: faster, in OpenVINO on CPUs that have it.")] = "float32"
+    precision: Annotated[
+        str,
+        Help("float32, bfloat16 (faster, in OpenVINO on CPUs that have it), or auto: the fastest here that loses little."),
+    ] = "float32"
     batch_size: Annotated[int, Help("People per call of the network.", least=1, matters=False)] = 32
     flip_test: Annotated[bool, Help("Average with the mirrored crop: slower, a little better.")] = False
     resume: Annotated[
@@ -168,8 +176,8 @@ class Options:
             raise InputError(f"unknown format {self.format!r}: use one of {list(FORMATS)}")
         if self.smooth and self.track is False:
             raise InputError("smooth needs to know who is who: leave out track=False (--no-track)")
-        if self.explain and self.engine not in (None, "torch"):
-            raise InputError(f"explain reads the network's inside, which {self.engine} does not show: leave out the engine")
+        if self.explain and self.engine == "openvino":
+            raise InputError("explain reads the network's inside, which openvino does not show: leave out the engine")
         if self.boxes is not None and self.detector != DEFAULT_DETECTOR:
             raise InputError(f"boxes take the place of the detector {self.detector}: give one of them")
         if callable(self.detector) and (self.detector_threshold is not None or self.detector_device is not None):
@@ -183,8 +191,9 @@ class Options:
         return None if self.shard is None else Share.parse(self.shard)
 
     def files(self) -> Sequence[str | Path]:
-        """What is, or may be, read beside the sources: networks and boxes."""
-        return [value for value in (self.boxes, self.weights, self.detector) if isinstance(value, (str, Path))]
+        """What is, or may be, read beside the sources: networks, boxes, the list of sources."""
+        read = (self.boxes, self.weights, self.detector, self.list)
+        return [value for value in read if isinstance(value, (str, Path))]
 
     def follows(self, kind: Kind) -> bool:
         """Are people of such a source followed from frame to frame?"""

@@ -18,7 +18,7 @@ import numpy as np
 from gtpt.core.errors import AnnotationError, GtptError, InputError
 from gtpt.detect import WHOLE_IMAGE, Detector, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
 from gtpt.estimator import PoseEstimator
-from gtpt.io.sources import Frame, Kind, Skipped, Source, open_source
+from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Kind, Skipped, Source, open_source
 from gtpt.pipeline import Pipeline, Result
 from gtpt.prediction.journal import Done, Journal, journal_path, read_header, require_same
 from gtpt.prediction.options import MOVING, Options
@@ -74,6 +74,7 @@ class Runner:
             self._require_same(groups, folder)
             call = _Call(folder, Summary(share=share))
             if isinstance(self.finder, GivenBoxes):
+                self.finder.meant_for(_photos_of(groups))
                 call.summary.skipped.extend(self.finder.skipped)
             if share is not None:
                 call.record = ShardWriter(folder.path / RECORD)
@@ -123,7 +124,7 @@ class Runner:
         options = self.options
         return PoseEstimator(
             options.weights,
-            engine="torch" if options.explain else options.engine,
+            engine=options.engine,
             device=options.device,
             threads=options.threads,
             precision=options.precision,
@@ -280,6 +281,12 @@ class Runner:
     def _image_id(self, frame: Frame) -> int | str | None:
         """What the file of given boxes calls an image, so that results can be compared with it."""
         return self.finder.image_id(frame.key) if isinstance(self.finder, GivenBoxes) else None
+
+
+def _photos_of(groups: Sequence[str | list[str]]) -> Iterator[str]:
+    for source in filter(are_photos, groups):
+        files = source if isinstance(source, list) else Path(source).iterdir()
+        yield from (Path(file).as_posix() for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _people(result: Result) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from fastapi import HTTPException, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from gtpt.core.errors import SourceError
 from gtpt.estimator import check_boxes
@@ -69,6 +70,8 @@ async def read_uploads(request: Request, boxes: str | None, limits: Limits) -> t
         body = await asyncio.wait_for(_body(request, limits.max_bytes), limits.upload_s)
     except (asyncio.TimeoutError, TimeoutError):
         raise HTTPException(408, f"the upload took longer than {limits.upload_s:g} s") from None
+    except ClientDisconnect:
+        raise HTTPException(499, "the upload broke off") from None  # nobody reads it; the figures count it
     if kind != MULTIPART:
         (given,) = _read_boxes(boxes, 1, limits)
         return [Upload("image", body, given)], False

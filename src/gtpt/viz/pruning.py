@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,7 +24,7 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
     """One sheet per person: rows are keypoint groups, columns the stages of pruning.
 
     Args:
-        estimator: with engine="torch"; the other engines do not show what they kept.
+        estimator: with onnxruntime or PyTorch; OpenVINO does not show what it kept.
         image: RGB uint8 (H, W, 3), the image of the poses.
         poses: of this estimator.
 
@@ -33,16 +34,13 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
     Raises:
         ValueError: an estimator with another engine.
     """
-    from gtpt.engines.torch import TorchEngine
-
-    if not isinstance(estimator.engine, TorchEngine):
-        raise InputError(
-            f'explaining needs PoseEstimator(..., engine="torch"), this one runs {type(estimator.engine).__name__}'
-        )
+    engine: Any = estimator.engine
+    if not hasattr(engine, "kept"):
+        raise InputError(f"{type(engine).__name__} does not show what it kept: use onnxruntime or torch (engine)")
     if not len(poses):
         return []
     crops, _ = estimator.crops(image, poses.boxes)
-    kept = estimator.engine.kept(crops)
+    kept = engine.kept(crops)
     shown, matrices = estimator.crops(image, poses.boxes, enlarge=ENLARGE)  # the same views, for eyes
     in_crop = transform_points(poses.keypoints, matrices)
     scored = np.concatenate([in_crop, poses.keypoint_scores[..., None]], axis=2)
@@ -51,7 +49,7 @@ def explain(estimator: PoseEstimator, image: np.ndarray, poses: Poses) -> list[n
             shown[i],
             {stage: [ids[i : i + 1] for ids in groups] for stage, groups in kept.items()},
             poses.skeleton,
-            grid=estimator.engine.info.config.grid,
+            grid=engine.info.config.grid,
             keypoints=scored[i],
         )
         for i in range(len(poses))
@@ -93,8 +91,8 @@ def draw_kept_patches(
         _check_stage(title, groups, (len(skeleton.groups), len(crops)), grid)
     sheets = []
     for i, crop in enumerate(crops):
-        first = [] if poses is None else [("pose", [(_tile_with_pose(crop, poses[i], skeleton), "")])]
-        columns = [(title, [_tile_with_caption(crop, ids[i], grid) for ids in groups]) for title, groups in stages.items()]
+        first = [] if poses is None else [("pose", [(tile_with_pose(crop, poses[i], skeleton), "")])]
+        columns = [(title, [tile_with_patches(crop, ids[i], grid) for ids in groups]) for title, groups in stages.items()]
         sheets.append(_sheet([*first, *columns], [group.name for group in skeleton.groups]))
     return np.concatenate(sheets) if sheets else np.full((_GAP, _GAP, 3), PAPER, dtype=np.uint8)
 
@@ -130,7 +128,7 @@ def _enlarge(crop: np.ndarray) -> np.ndarray:
     return cv2.resize(crop, (round(width * _TILE / height), _TILE), interpolation=cv2.INTER_CUBIC)
 
 
-def _tile_with_pose(crop: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+def tile_with_pose(crop: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
     tile = _enlarge(crop)
     points = (keypoints[:, :2] + 0.5) * (_TILE / len(crop)) - 0.5
     visible = (keypoints[:, 2] >= VISIBLE) & within(points, tile, margin=_TILE)
@@ -138,8 +136,8 @@ def _tile_with_pose(crop: np.ndarray, keypoints: np.ndarray, skeleton: Skeleton)
     return tile
 
 
-def _tile_with_caption(crop: np.ndarray, ids: np.ndarray, grid: tuple[int, int]) -> _Tile:
-    """The crop with what was pruned grey and pale, and a line around what was kept."""
+def tile_with_patches(crop: np.ndarray, ids: np.ndarray, grid: tuple[int, int]) -> _Tile:
+    """The crop with what was pruned grey and pale and a line around what was kept, and how many patches these are."""
     tile = _enlarge(crop)
     mask = np.zeros(grid[0] * grid[1], dtype=np.uint8)
     mask[ids] = 1
