@@ -66,6 +66,7 @@ def test_a_stopped_sweep_goes_on(tmp_path: Path) -> None:
     for row in found["rows"]:
         assert open_engine(out / row["file"]).info.config.keep_rates == tuple(row["keep_rates"])
         assert 0 <= row["ap"] <= 1 and row["ms"] > 0
+    assert min(row["gmacs"] for row in found["rows"]) > 0 and len({row["gmacs"] for row in found["rows"]}) == 3
     assert json.loads((out / "sweep.json").read_text()) == found
     with (out / "sweep.csv").open() as file:
         assert [row["keep_rates"] for row in csv.DictReader(file)] == [

@@ -191,7 +191,7 @@ class PoseEstimator:
         ordered = [people[i] for i in range(len(pictures))]
         poses = self._poses_of(pictures, [d.boxes for d in ordered], [d.scores for d in ordered])
         for i in unknown:
-            poses[i] = poses[i][distinct(poses[i]) & (poses[i].scores >= least_score(self, self.detector))]
+            poses[i] = who_counts(poses[i], self, self.detector)
         return poses
 
     def _detect(self, pictures: list[np.ndarray]) -> list[Detections]:
@@ -361,6 +361,11 @@ def inside(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
     """(N,) bool: the boxes (N, 4) of which at least a part lies in the image."""
     size = np.array(picture.shape[1::-1])
     return np.asarray(((boxes[:, 2:] > 0) & (boxes[:, :2] < size)).all(axis=1))
+
+
+def who_counts(poses: Poses, estimator: PoseEstimator, detector: Detector | None) -> Poses:
+    """Of the people that a detector found those who were not found twice, with at least `least_score`."""
+    return poses[distinct(poses) & (poses.scores >= least_score(estimator, detector))]
 
 
 def least_score(estimator: PoseEstimator, detector: Detector | None) -> float:

@@ -21,17 +21,17 @@ from gtpt.model.config import PRESETS
 if TYPE_CHECKING:
     from gtpt.model.network import GTPT
 
-GRID = (  # besides the presets and the network's own: each number of the official rates moved, alone and with the others
+GRID = (  # besides the presets and the network's own
     (1, 1, 0.5, 0.3),
-    (1, 0.7, 0.5, 0.1),
+    (1, 0.7, 0.5, 0.3),
     (1, 0.7, 0.3, 0.05),
     (1, 0.7, 0.2, 0.1),
     (1, 0.5, 0.3, 0.1),
-    (1, 0.5, 0.2, 0.05),
+    (1, 0.5, 0.2, 0.1),
+    (1, 0.4, 0.2, 0.1),
     (1, 0.4, 0.15, 0.05),
+    (1, 0.3, 0.15, 0.05),
     (0.7, 0.5, 0.3, 0.1),
-    (0.7, 0.5, 0.2, 0.05),
-    (0.5, 0.3, 0.15, 0.05),
 )
 STATE = "sweep.json"
 
@@ -68,8 +68,8 @@ def sweep(
         progress: wraps the list of points, e.g. a progress bar.
 
     Returns:
-        The machine, the settings, and "rows" from slow to fast: keep_rates, preset (or None), file, ap, ms, ratio to the
-        network's own rates (2.0 is twice as fast), and front, whether no other row is at once faster and better.
+        The machine, the settings, and "rows" from slow to fast: keep_rates, preset (or None), file, gmacs, ap, ms, ratio to
+            the network's own rates (2.0 is twice as fast), and front, whether no other row is at once faster and better.
 
     Raises:
         FileNotFoundError, ValueError, ImportError: files or rates that do not go together; an `out` of other settings.
@@ -80,6 +80,7 @@ def sweep(
     from gtpt.engines import open_engine
     from gtpt.evaluate.run import evaluate_network
     from gtpt.export.onnx import export_onnx
+    from gtpt.model.info import count
     from gtpt.model.official import load_any
     from gtpt.weights import resolve
 
@@ -102,7 +103,8 @@ def sweep(
         network = open_engine(file, engine, threads=threads)
         ap = evaluate_network(network, truth, images, flip_test=flip).report.ap
         preset = next((name for name, of in PRESETS.items() if list(of) == rates), None)
-        rows.append({"keep_rates": rates, "preset": preset, "file": file.name, "ap": ap})
+        gmacs = round(count(net.config)[1] / 1e9, 3)
+        rows.append({"keep_rates": rates, "preset": preset, "file": file.name, "gmacs": gmacs, "ap": ap})
         _write(Path(out) / STATE, json.dumps({"settings": settings, "rows": rows}))
     rows = [row for row in rows if row["keep_rates"] in points]
     engines = [open_engine(Path(out) / row["file"], engine, threads=threads) for row in rows]
@@ -146,7 +148,7 @@ def _resumed(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
     state = json.loads((out / STATE).read_text())
     if state["settings"] != settings:
         raise InputError(f"{out} has a sweep of other settings, {state['settings']}: give another folder, or delete it")
-    rows = [{key: row[key] for key in ("keep_rates", "preset", "file", "ap")} for row in state["rows"]]
+    rows = [{key: row[key] for key in ("keep_rates", "preset", "file", "gmacs", "ap")} for row in state["rows"]]
     return [row for row in rows if (out / row["file"]).is_file()]
 
 

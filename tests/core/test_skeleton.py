@@ -263,6 +263,9 @@ def test_importing_gtpt_does_not_import_pydantic():
         ("ear_left", "right_ear"),
         ("l_ear", "ear_right"),
         ("左 left", "左 right"),
+        ("左目", "右目"),
+        ("linkes Auge", "rechtes Auge"),
+        ("ojo_izquierdo", "ojo_derecho"),
     ],
 )
 def test_left_and_right_by_any_name(left, right):
@@ -282,6 +285,14 @@ def test_names_that_are_no_pair():
     assert skeleton.unpaired == ("left_ear", "l_eye", "R_paw", "right_hip")
     listed = Skeleton.from_dict({"name": "x", "keypoints": ["l_eye", "r_i"], "flip_pairs": [["l_eye", "r_i"]]})
     assert not listed.unpaired and listed.flip_index.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [("lshoulder", "rshoulder"), ("lf_paw", "rf_paw"), ("paw_fl", "paw_fr"), ("LSHO", "RSHO")]
+)
+def test_one_letter_is_no_pair_but_told(left, right):
+    skeleton = Skeleton.from_coco_category({"name": "animal", "keypoints": [left, "nose", "tail", right, "lamp"]})
+    assert not skeleton.flip_pairs and skeleton.unpaired == (left, right)
 
 
 def test_skeletons_that_would_take_for_ever():

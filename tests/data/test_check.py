@@ -19,6 +19,7 @@ BODY = load_skeleton("coco17")
 def broken(folder):
     """One good person, and one of every mistake."""
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3, 4, 5)] + [{"id": 4, "file_name": "4.jpg"}]
+    images.append({"id": 6, "file_name": "1.jpg"})
     ok = {"image_id": 1, "keypoints": figure_keypoints()}
     people = {
         10: ok,
@@ -29,6 +30,7 @@ def broken(folder):
         23: {**ok, "bbox": [60, -400, 200, 390]},
         21: {**ok, "bbox": [-30, -30, 200, 200]},
         22: {**ok, "bbox": [0, 0, float("nan"), 50]},
+        24: {**ok, "bbox": [20, 20, 90, 0]},
         30: {**ok, "keypoints": figure_keypoints()[:30]},
         31: {**ok, "keypoints": [*figure_keypoints()[:-3], float("inf"), 0, 2]},
         32: {**ok, "keypoints": figure_keypoints(JOINTS / WIDTH), "bbox": [200, 200, 90, 90]},  # relative coordinates
@@ -55,12 +57,15 @@ STOPS, SKIPPED, USED = "stops training", "is skipped", "is used"
 EXPECTED = {
     ("duplicate image id", 4, USED),
     ("duplicate annotation id", 10, USED),
+    ("file listed twice", "1.jpg", USED),
     ("box outside", 20, SKIPPED),
+    ("flat box", 24, USED),
     ("box beyond the border", 21, USED),
     ("box outside", 23, USED),
     ("wrong box", 22, STOPS),
     ("wrong keypoints", 30, STOPS),
     ("wrong keypoints", 31, STOPS),
+    ("keypoint far outside", 24, USED),
     ("keypoint far outside", 32, USED),
     ("keypoint outside the image", 33, USED),
     ("wrong visibility", 34, USED),
@@ -89,10 +94,10 @@ def test_every_mistake_is_found(tmp_path):
     assert by_kind["box outside"].file == str(tmp_path / "annotations.json")
     assert "200" in by_kind["other size"].detail and f"{WIDTH}x{HEIGHT}" in by_kind["other size"].detail
     assert report.sources[0].counts == {
-        "images": 6,
-        "images without annotations": 1,
-        "annotations": 20,
-        "persons used": 11,
+        "images": 7,
+        "images without annotations": 2,
+        "annotations": 21,
+        "persons used": 12,
         "skipped: crowd": 1,
         "skipped: no area": 1,
         "skipped: no labelled keypoint": 1,
@@ -107,7 +112,7 @@ def test_report_reads_well(tmp_path):
     assert "annotations.json, id 30: annotation 30 has 10 keypoints, coco17 has 17" in text
     assert "id 35: visibility from -1 to 2, expected 0, 1 or 2 (below 0 counts as not labelled)" in text
     data = json.loads(report.to_json())["sources"][0]
-    assert len(data["findings"]) == len(EXPECTED) and data["counts"]["persons used"] == 11
+    assert len(data["findings"]) == len(EXPECTED) and data["counts"]["persons used"] == 12
 
 
 def test_existence_only(tmp_path):
@@ -122,7 +127,7 @@ def test_it_counts_what_the_reader_reads(tmp_path):
     data["annotations"] = [a for a in data["annotations"] if a["id"] not in (22, 30, 31, 41)]
     source.annotations.write_text(json.dumps(data))
     report = check([source], BODY, decode=False)
-    assert report.sources[0].counts["persons used"] == len(read_coco(source.annotations, BODY)) == 11
+    assert report.sources[0].counts["persons used"] == len(read_coco(source.annotations, BODY)) == 12
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -272,3 +272,15 @@ def test_boxes_of_one_image_are_not_those_of_another_with_its_name() -> None:
     for name in ("in/B/1.jpg", "in/A/3.jpg", "in/B/3.jpg"):
         with pytest.raises(AnnotationError, match="another image of that name"):
             given.find(name)
+
+
+def test_a_photo_that_a_coco_file_lists_twice_is_the_first_of_both(tmp_path: Path) -> None:
+    images = [
+        {"id": i, "file_name": name, "width": 9, "height": 9} for i, name in ((7, "a.png"), (8, "b.png"), (9, "a.png"))
+    ]
+    people = [{"id": i, "image_id": i, "category_id": 1, "bbox": [i, 1, 5, 5]} for i in (7, 9)]
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps({"images": images, "annotations": people, "categories": [{"id": 1, "name": "person"}]}))
+    given = load_boxes(path)
+    assert given.image_id("a.png") == 7 and given.find("a.png").boxes[:, 0].tolist() == [7, 9]
+    assert given.skipped == [(f"{path}, image 9", "its file is that of image 7, whose id the results get")]

@@ -398,3 +398,16 @@ def test_real_video_and_real_photos(shared):
     assert frames[0].image.shape == (1920, 1080, 3) and frames[0].image.std() > 20
     with open_source(shared / "data/coco_sample/images/val2017") as source:
         assert sum(1 for _ in source) == source.frame_count == 22
+
+
+def test_the_other_pictures_of_a_heic_are_told(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    from PIL import Image
+
+    pictures = [Image.new("RGB", (64, 48), colour) for colour in ("red", "green", "blue")]
+    pictures[0].save(tmp_path / "several.heic", save_all=True, append_images=pictures[1:])
+    with open_source(tmp_path / "several.heic") as source:
+        (frame,) = source
+    assert frame.image.shape == (48, 64, 3) and frame.image[0, 0, 0] > 200
+    ((name, reason),) = source.skipped.items
+    assert name == "several.heic" and "2 of its 3 pictures" in reason and "export" in reason

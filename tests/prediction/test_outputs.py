@@ -121,6 +121,15 @@ def test_a_folder_of_results_that_holds_the_boxes_is_left_alone(tmp_path: Path) 
     assert Path(summary.sources[0].files[0]).name == "val_openpose_2"
 
 
+def test_a_list_of_sources_is_left_alone(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    listing = tmp_path / "a.json"
+    listing.write_text(f"{tmp_path / 'a.png'}\n")
+    before = digest(listing)
+    summary = run([], tmp_path, list=listing)
+    assert digest(listing) == before and Path(summary.sources[0].files[0]).name == "a_2.json"
+
+
 def test_a_partial_name_that_is_read_is_safe(tmp_path: Path) -> None:
     read = tmp_path / "x.json.partial"
     read.write_text("mine")

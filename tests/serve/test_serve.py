@@ -29,6 +29,8 @@ httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
 from gtpt.serve import Limits, create_app  # noqa: E402
+from gtpt.serve.app import find_poses  # noqa: E402
+from gtpt.serve.uploads import Picture  # noqa: E402
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 PHOTO = (PHOTOS / "cameraman.jpg").read_bytes()
@@ -93,6 +95,17 @@ def test_image_gives_what_the_estimator_gives(client: Any, estimator: PoseEstima
     assert answer.json() == json.loads(expected.to_json())
     whole = client.post("/v1/poses", content=PHOTO, headers={"content-type": "application/octet-stream"})
     assert Poses.from_dict(whole.json()).boxes.tolist() == [[0, 0, 512, 512]]  # the detector's
+
+
+def test_who_is_found_counts_as_in_python() -> None:
+    """Twice the same person, and one who is hardly seen, are nobody more; given boxes are answered one by one."""
+    found = [BOX, [2, 64, 338, 510], [300, 10, 400, 90]], [0.9, 0.8, 0.2]
+    estimator = PoseEstimator(threads=1, detector=lambda images: [found] * len(images))
+    image = read_image(PHOTOS / "cameraman.jpg")
+    pictures = [Picture("a.jpg", image, None), Picture("b.jpg", image, np.array(found[0], np.float32))]
+    without, own = find_poses(pictures, estimator, estimator.detector)
+    assert len(without) == 1 and without.to_json() == estimator(image).to_json()
+    assert len(own) == 3
 
 
 def test_several_images_with_and_without_boxes(client: Any, estimator: PoseEstimator) -> None:

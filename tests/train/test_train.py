@@ -132,6 +132,28 @@ def test_two_passes_share_the_tokens(experiment):
     assert module.losses(batch).total > together.total
 
 
+def test_random_keep_rates_follow_seed_and_step(experiment, monkeypatch):
+    """Each step has rates of its own between those of the model and 1, and the same again after a resume."""
+    setup = experiment("train.keep_rates=random")
+    dataset = training_set(setup)
+    module = PoseTraining(build("gtpt-t", input_size=(48, 64)), setup.train, dataset)
+    lowest, used, encode = module.net.config.keep_rates, [], module.net.encode
+    monkeypatch.setattr(module.net, "encode", lambda tokens, rates: used.append(rates) or encode(tokens, rates))
+    batch = next(iter(make_loader(dataset)))
+    for step in (0, 1, 2, 1):
+        monkeypatch.setattr(PoseTraining, "global_step", step)
+        module.losses(batch)
+    pruned = used[::2]
+    assert set(used[1::2]) == {"entire"} and pruned[1] == pruned[3] and len(set(pruned)) == 3
+    for rates in pruned:
+        module.net.config.check_keep_rates(rates)
+        assert all(low <= rate <= 1 for low, rate in zip(lowest, rates, strict=True)) and rates != lowest
+    module.config = setup.train.model_copy(update={"seed": setup.train.seed + 1})
+    assert module._keep_rates() not in pruned
+    module.config = setup.train.model_copy(update={"keep_rates": "fixed"})
+    assert module._keep_rates() == lowest
+
+
 @pytest.mark.parametrize("passes", ["pruned", "entire"])
 def test_a_single_pass_is_logged_under_its_name(experiment, passes):
     setup = experiment(f"train.passes={passes}", "train.epochs=1", "train.log_every=1")

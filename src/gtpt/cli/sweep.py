@@ -52,9 +52,9 @@ def sweep(
 
 def _table(found: dict[str, Any]) -> str:
     lines = [f"{found['machine']}; {found['threads']} thread(s), medians of {found['repeats']} rounds"]
-    lines.append(f"{'keep rates':<22}{'preset':<10}{'AP':>6}{'ms':>8}{'ratio':>7}")
+    lines.append(f"{'keep rates':<22}{'preset':<10}{'GMACs':>7}{'AP':>6}{'ms':>8}{'ratio':>7}")
     for row in found["rows"]:
         rates = ", ".join(f"{rate:g}" for rate in row["keep_rates"])
-        figures = f"{100 * row['ap']:>6.1f}{row['ms']:>8.2f}{row['ratio']:>7.2f}"
+        figures = f"{row['gmacs']:>7.3f}{100 * row['ap']:>6.1f}{row['ms']:>8.2f}{row['ratio']:>7.2f}"
         lines.append(f"{rates:<22}{row['preset'] or '':<10}{figures}{' *' if row['front'] else ''}")
     return "\n".join(lines)

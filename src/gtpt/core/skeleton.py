@@ -24,10 +24,14 @@ from gtpt.core.text import read_yaml
 BUILTIN_DIR = Path(__file__).parent / "skeletons"
 MAX_KEYPOINTS = 1000  # a whole body has 133
 
-SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
+_LEFT = "left l links linke linker linkes gauche izquierdo izquierda sinistro sinistra esquerdo esquerda"
+_RIGHT = "right r rechts rechte rechter rechtes droit droite derecho derecha destro destra direito direita"
+SIDES = {word: side for side, words in (("left", _LEFT), ("right", _RIGHT)) for word in words.split()}
 # words of "left_ear", "leftEar", "LEar" and "ear2"; letters of other scripts are letters too
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
-_JOINED = re.compile(r"(?P<first>left|right)(?P<rest>.+)|(?P<begin>.+)(?P<last>left|right)")
+_JOINED = re.compile(r"(?P<first>left|right|左|右)(?P<rest>.+)|(?P<begin>.+)(?P<last>left|right|左|右)")
+_SIDE_LETTER = re.compile(r"(?<![^\W\d_])[lr](?=[^\W\d_])|(?<=[^\W\d_])[lr](?![^\W\d_])")
+_CHARACTERS = {"左": "left", "右": "right"}
 
 
 @dataclass(frozen=True)
@@ -148,9 +152,19 @@ class Skeleton:
 
     @cached_property
     def unpaired(self) -> tuple[str, ...]:
-        """Keypoints whose names look like one side of a body but that have no mirror partner."""
+        """Keypoints whose names look like one side of a body but that have no mirror partner.
+
+        Also two names that differ in one letter, l and r at the beginning or end of a word ("lshoulder", "paw_fl"): that
+        may be chance ("lip", "rip"), so it makes no pair.
+        """
         paired = {i for pair in self.flip_pairs for i in pair}
-        return tuple(name for i, name in enumerate(self.keypoints) if i not in paired and split_side(name) is not None)
+        alone = [name for i, name in enumerate(self.keypoints) if i not in paired]
+        by_letter = Counter(key for name in alone for key in _without_side_letters(name))
+        return tuple(
+            name
+            for name in alone
+            if split_side(name) is not None or any(by_letter[key] > 1 for key in _without_side_letters(name))
+        )
 
     def index(self, name: str) -> int:
         """Index of a keypoint by name; ValueError with the known names if there is none."""
@@ -308,7 +322,8 @@ def split_side(name: str) -> tuple[str, tuple[str, ...]] | None:
     """Which side a keypoint is on by its name, and its words with "*" for the side; None if the name tells no side.
 
     Understood are left and right as a word ("left_ear", "ear_left", "Left Ear", "leftEar"), l and r as one of several
-    ("l_ear", "L_ear", "LEar", "ear.R"), and left and right as the beginning or end of a word ("leftear").
+    ("l_ear", "L_ear", "LEar", "ear.R"), left and right as the beginning or end of a word ("leftear"), and the words of
+    some other languages.
     """
     words = [word.casefold() for word in _WORDS.findall(name)]
     told = {i: SIDES[word] for i, word in enumerate(words) if len(word) > 1 and word in SIDES}
@@ -316,12 +331,20 @@ def split_side(name: str) -> tuple[str, tuple[str, ...]] | None:
     if not told:
         parts = [(i, match) for i, word in enumerate(words) if (match := _JOINED.fullmatch(word))]
         if len(parts) == 1:
-            (at, match), told = parts[0], {parts[0][0]: parts[0][1]["first"] or parts[0][1]["last"]}
+            at, match = parts[0]
+            side = match["first"] or match["last"]
+            told = {at: _CHARACTERS.get(side, side)}
             words[at : at + 1] = ["*", match["rest"] or match["begin"]]
             return told[at], tuple(words)
     if len(set(told.values())) != 1:
         return None
     return next(iter(told.values())), tuple("*" if i in told else word for i, word in enumerate(words))
+
+
+def _without_side_letters(name: str) -> set[str]:
+    """A name with "*" for an l or r that begins or ends a word, in each way."""
+    text = name.casefold()
+    return {f"{text[: match.start()]}*{text[match.end() :]}" for match in _SIDE_LETTER.finditer(text)}
 
 
 def left_right_pairs(names: Sequence[str]) -> tuple[tuple[int, int], ...]:

@@ -145,6 +145,9 @@ def _check_annotations(
             if count > 1:
                 detail = f"{count} {what}s have this id"
                 report.findings.append(Finding(f"duplicate {what} id", path, twice, detail, "is used"))
+    for name, count in Counter(name for name, _ in {(image.file_name, image.id) for image in file.images}).items():
+        if count > 1:
+            report.findings.append(Finding("file listed twice", path, name, f"{count} images are this file", "is used"))
     skipped: Counter[str] = Counter()
     used: Counter[Id] = Counter()
     for person in people:

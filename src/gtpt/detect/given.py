@@ -279,6 +279,10 @@ def _coco_rows(path: Path, entries: dict[str, ImageEntry]) -> Iterator[_Row]:
     person = file.person_category()
     images = file.images_by_id(["file_name"])
     for image in images.values():
+        if (first := entries.get(image.file_name)) is not None:
+            where = f"{path}, image {image.id}"
+            yield _Row(where, None, None, problem=f"its file is that of image {first.id}, whose id the results get")
+            continue
         stated = not image.lacks(["width", "height"])
         entries[image.file_name] = ImageEntry(image.id, image.size if stated else None)
         yield _Row("", image.file_name, None)
@@ -308,7 +312,7 @@ def _csv_rows(path: Path) -> Iterator[_Row]:
     delimiter = max(",;\t", key="".join(lines[:1]).count)
     table = csv.DictReader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        columns = table.fieldnames or []
+        table.fieldnames = columns = [column.strip().lower() for column in table.fieldnames or []]
         rows = [(table.line_num, row) for row in table]
     except csv.Error as error:
         raise AnnotationError(f"{path} is not a CSV table, near line {table.line_num + 1}: {error}") from error

@@ -178,8 +178,10 @@ def is_heif(data: bytes) -> bool:
 
 def count_pictures(header: Image | None) -> int:
     """How many pictures of the same kind a file holds, an animation or a stack; not previews, thumbnails, depth maps."""
-    if header is None or header.format in ("MPO", "HEIF", "ICO", "ICNS", "PSD"):
+    if header is None or header.format in ("MPO", "ICO", "ICNS", "PSD"):
         return 1
+    if header.format == "HEIF":
+        return int(header.info.get("pictures", 1))
     try:
         return int(getattr(header, "n_frames", 1))
     except Exception:  # a decoder's complaint about damaged data; the first picture may be sound
@@ -211,6 +213,7 @@ def _open_heif(data: bytes, name: str) -> Image | None:
         content = pillow_heif.open_heif(data)
         check_pixels(content.size, name)
         image = content.to_pillow()
+        image.info["pictures"] = len(content)  # not those that belong to one, such as depth maps
     except SourceError:
         raise
     except Exception as error:

@@ -191,8 +191,9 @@ class Options:
         return None if self.shard is None else Share.parse(self.shard)
 
     def files(self) -> Sequence[str | Path]:
-        """What is, or may be, read beside the sources: networks and boxes."""
-        return [value for value in (self.boxes, self.weights, self.detector) if isinstance(value, (str, Path))]
+        """What is, or may be, read beside the sources: networks, boxes, the list of sources."""
+        read = (self.boxes, self.weights, self.detector, self.list)
+        return [value for value in read if isinstance(value, (str, Path))]
 
     def follows(self, kind: Kind) -> bool:
         """Are people of such a source followed from frame to frame?"""

@@ -25,7 +25,7 @@ from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import GtptError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detector
-from gtpt.estimator import PoseEstimator
+from gtpt.estimator import PoseEstimator, who_counts
 from gtpt.io.formats import to_coco, to_openpose
 from gtpt.serve.batching import Batcher, ClosedError, QueueFullError
 from gtpt.serve.metrics import Metrics
@@ -125,7 +125,10 @@ def find_poses(pictures: Sequence[Picture], estimator: PoseEstimator, detector: 
         found = detector([pictures[i].image for i in missing], [pictures[i].name for i in missing])
         for i, people in zip(missing, found, strict=True):
             boxes[i], scores[i] = people.boxes, people.scores
-    return estimator([picture.image for picture in pictures], boxes, scores)
+    poses = estimator([picture.image for picture in pictures], boxes, scores)
+    for i in missing:
+        poses[i] = who_counts(poses[i], estimator, detector)
+    return poses
 
 
 def _add_poses(app: FastAPI, limits: Limits, metrics: Metrics) -> None:

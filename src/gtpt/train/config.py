@@ -46,6 +46,8 @@ class TrainConfig(Strict):
         epochs: passes over the training set.
         batch_size: persons per process and step (official: 64 on each of 4 GPUs).
         passes: "both" (global perceived loss), or one pass alone, which is cheaper: "pruned", "entire".
+        keep_rates: of the pruned pass: "fixed" (official) to those of the model, or "random" in each step between those and
+            1, so that one network serves several.
         convolutions: "official" draws them tiny, N(0, 0.001), and it takes thousands of steps until they have grown;
             "kaiming" (ours) draws them at their usual size. Without effect on what `init` takes over.
         guidance: weight of a loss that shows keypoint tokens where to look (ours; 0 is official, 0.002 is about as strong
@@ -75,6 +77,7 @@ class TrainConfig(Strict):
     epochs: Count = Field(default=300, ge=1)
     batch_size: Count = Field(default=64, ge=2)
     passes: Literal["both", "pruned", "entire"] = "both"
+    keep_rates: Literal["fixed", "random"] = "fixed"
     convolutions: Literal["official", "kaiming"] = "official"
     guidance: float = Field(default=0.0, ge=0)
     dense: float = Field(default=0.0, ge=0)

@@ -134,7 +134,7 @@ class PoseTraining(lightning.LightningModule):
         """Forward pass(es) and loss of a batch of `gtpt.data.dataset.Collate`, on this module's device."""
         features = self.net.features(normalize(batch["crop"]))
         tokens = self.net.tokenize(features)
-        pruned = self.net.encode(tokens) if self.config.passes != "entire" else None
+        pruned = self.net.encode(tokens, self._keep_rates()) if self.config.passes != "entire" else None
         entire = self.net.encode(tokens, "entire") if self.config.passes != "pruned" else None
         targets = (batch["target_x"], batch["target_y"])
         loss = global_perceived_loss(_float_logits(pruned), _float_logits(entire), targets, batch["weight"])
@@ -148,6 +148,14 @@ class PoseTraining(lightning.LightningModule):
             dense = self.dense.loss(features, seen.person.image, seen.person.ids, batch["joints"], batch["weight"])
             total = total + self.config.dense * dense
         return loss._replace(total=total)
+
+    def _keep_rates(self) -> tuple[float, ...]:
+        """Of this step, the same in every process and after a resume."""
+        lowest = self.net.config.keep_rates
+        if self.config.keep_rates == "fixed":
+            return lowest
+        share = np.random.default_rng((self.config.seed, self.global_step)).random()
+        return tuple(rate + share * (1 - rate) for rate in lowest)
 
     def _require_finite(self, loss: torch.Tensor, index: torch.Tensor) -> None:
         """Stop before one bad step spoils the weights; in every process, since the others wait for its gradients."""

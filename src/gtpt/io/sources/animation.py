@@ -33,7 +33,8 @@ def is_animation(path: str | Path) -> bool:
 def holds_several(data: bytes, name: str) -> bool:
     """As `is_animation`, of the content of a file."""
     with open_header(data, name) as header:
-        return count_pictures(header) > 1 and len(_pages(header)) > 1
+        several = header is not None and header.format != "HEIF" and count_pictures(header) > 1  # of HEIF only one is read
+        return several and len(_pages(header)) > 1
 
 
 def open_animation(data: bytes, name: str, selection: Selection) -> Source:

@@ -86,4 +86,5 @@ def _refuse_times(selection: Selection) -> None:
 def _say_what_is_left(stored: StoredImage, name: str, skipped: Skipped) -> None:
     if stored.pictures > 1:
         reason = f"{stored.pictures - 1} of its {stored.pictures} pictures: among photos only the first one counts"
-        skipped.add(name, f"{reason}; give the file by itself for all of them")
+        alone = Path(name).suffix.lower() not in (".heic", ".heif", ".hif")
+        skipped.add(name, f"{reason}; {'give the file by itself for' if alone else 'export'} all of them")
