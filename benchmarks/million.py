@@ -2,7 +2,7 @@
 
     python benchmarks/million.py --photos 300 --workers 1 2
 
-The photos are copies of the demo photos, each with one person, in a folder of this machine. Beside `gtpt batch` as many calls
+The photos are copies of the demo photos, each with one person, in a folder here. Beside `gtpt batch`, as many calls
 of `gtpt predict --shard`, which share nothing, do the same work: what Ray costs is the difference. Start-up is left out of
 both speeds, as a million photos pay it once.
 """
