@@ -16,6 +16,7 @@ from gtpt.engines import Engine
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
 
 PAUSE = 0.01  # seconds between two measurements: idle threads of the one before spin on, and would take a core
+SMALL_NUMBERS = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI"}
 FRAME = (720, 1280, 3)  # what a detector looks at
 PERSON = (480.0, 60.0, 740.0, 660.0)  # x1, y1, x2, y2 in it
 
@@ -194,14 +195,15 @@ def median_ratio(mine: list[float], reference: list[float]) -> float:
 
 
 def machine() -> str:
-    """The line that every table of times needs: processor, cores, system."""
+    """The line that every table of times needs: processor and its instructions for small numbers, cores, system."""
     import os
 
-    cpu = next(
-        (line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
-        platform.processor(),
-    )
-    return f"{cpu or platform.machine()}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
+    about = dict(line.partition("\t")[::2] for line in reversed(_lines("/proc/cpuinfo")))  # of the first core
+    cpu = about.get("model name", platform.processor()).strip("\t: ")
+    flags = about.get("flags", "").split()
+    small = [name for flag, name in SMALL_NUMBERS.items() if flag in flags]
+    names = f"{cpu or platform.machine()} ({', '.join(small)})" if small else cpu or platform.machine()
+    return f"{names}, {os.cpu_count()} cores, {platform.system()}, Python {platform.python_version()}"
 
 
 def _lines(path: str) -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gtpt.core.geometry import xywh_to_xyxy
 from gtpt.detect import Detections, YoloxDetector, make_detector
-from gtpt.detect.yolox import suppress
+from gtpt.detect.yolox import grid, suppress
 from gtpt.io.images import decode_image
 
 onnx = pytest.importorskip("onnx")
@@ -208,6 +208,21 @@ def test_a_decoded_export_is_refused_however_small_its_people_are(tmp_path: Path
     assert len(detector([picture(0)])[0]) == 0
     with pytest.raises(ValueError, match="decoded already"):
         detector([picture(255)])
+
+
+@pytest.mark.parametrize("scale", [1, 1 / WIDTH])
+def test_a_decoded_export_is_refused_when_it_is_opened(tmp_path: Path, scale: float):
+    """In pixels, and as shares of the picture, which look like offsets."""
+    path = network(tmp_path / "net.onnx")
+    model = onnx.load(path)
+    base = next(array for array in model.graph.initializer if array.name == "base")
+    values = onnx.numpy_helper.to_array(base).copy()
+    cells, strides = grid((WIDTH, HEIGHT))
+    values[0, :, :2] = (cells + np.random.default_rng(0).uniform(0, 1, cells.shape)) * strides * scale
+    base.CopyFrom(onnx.numpy_helper.from_array(values, "base"))
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="decoded already"):
+        YoloxDetector(path)
 
 
 @pytest.mark.parametrize("box", [(-2.5, 3.5, 2.4, 2.4), (0.4, 3.5, -1.0, 3.1)])

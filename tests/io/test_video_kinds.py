@@ -364,3 +364,14 @@ def test_size_changes_lose_no_frames(tmp_path: Path) -> None:
         frames = list(source)
     assert [f.image.shape[:2] for f in frames] == [(64, 96)] * 6 + [(128, 192)] * 6
     assert [f.index for f in frames] == list(range(12)) and np.diff([f.time for f in frames]).min() > 0
+
+
+def test_side_data_that_pyav_does_not_know(tmp_path: Path) -> None:
+    """FFmpeg 8 gives the EXIF of a photo, here one that is named like a film, as a kind that PyAV 18 lacks."""
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "photo.mp4", format="PNG", exif=exif)
+    with open_source(tmp_path / "photo.mp4") as source:
+        assert [frame.image.shape for frame in source] == [(64, 48, 3)]

@@ -22,6 +22,7 @@ from gtpt.io.sources.base import SQUARE, Frame, Kind, Selection, Skipped, Source
 STREAM_TIMEOUT = 10.0  # seconds without data after which a stream counts as ended
 FRAMES_SURE = 0.98  # share of the frames that headers other than MP4's promise, below which a file counts as cut off
 LENGTH_SURE = Fraction(1, 2)  # seconds by which a file may be shorter than its header says
+TURNED = {90: 8, 180: 3, 270: 6}  # degrees against the clock, and EXIF's number for them
 MAX_BAD_READS = 100  # in a row, after which the rest of a video counts as unreadable
 
 
@@ -74,7 +75,10 @@ def local_address(path: str | Path) -> str:
 def display_orientation(frame: Any) -> int:
     """EXIF's number for the display matrix of a frame: it turns and mirrors in steps of 90 degrees."""
     kind = require("av.sidedata.sidedata", "video").Type.DISPLAYMATRIX
-    matrix = next((np.frombuffer(bytes(d), np.int32) for d in frame.side_data if d.type == kind), None)
+    try:
+        matrix = next((np.frombuffer(bytes(d), np.int32) for d in frame.side_data if d.type == kind), None)
+    except ValueError:  # FFmpeg knows kinds of such data that PyAV does not, and then shows none but the angle
+        return TURNED.get(frame.rotation % 360, 1)
     if matrix is None or len(matrix) < 9:
         return 1
     across, down, right, below = (int(matrix[i]) for i in (0, 1, 3, 4))  # x' = across x + right y, y' = down x + below y
