@@ -296,6 +296,7 @@ def killing(mark: Path) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
 
 
 @pytest.mark.integration
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 def test_two_workers_one_killed_find_what_predict_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(gtpt.__file__).parents[1]))
     for i in range(24):

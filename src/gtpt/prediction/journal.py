@@ -127,7 +127,12 @@ class Journal(AbstractContextManager["Journal"]):
             for line in lines:
                 try:
                     self._learn(json.loads(line if line.endswith(b"\n") else b""), end)
-                except (ValueError, LookupError, TypeError):  # cut off by a kill, or what a crash of the machine left
+                except (
+                    ValueError,
+                    LookupError,
+                    TypeError,
+                    RecursionError,
+                ):  # cut off by a kill, or what a crash of the machine left
                     break
                 end += len(line)
                 if self.done is not None:  # whatever follows is older
@@ -257,7 +262,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as lines:
             header = json.loads(lines.readline())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     ours = isinstance(header, dict) and {**header, **FORMAT} == header and {"made_of", "film"} <= set(header)
     return header if ours else None
