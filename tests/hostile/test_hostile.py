@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gtpt import PoseEstimator
@@ -183,6 +185,51 @@ def test_weights(gtpt: Callable, tmp_path: Path) -> None:
             if code in (0, CRASHED) or path.name not in error:
                 silent.append((command[0], path.name, code, out[:300] + error[-300:]))
     assert silent == [], listed(silent)
+
+
+def test_lists_and_shards(gtpt: Callable, tmp_path: Path) -> None:
+    name = good(tmp_path / "good.png").name
+    noise = np.random.default_rng(0).bytes(3000)
+    silent = []
+    for content in (b"", b"\0" * 3000, noise, b"a\0b.png\n" + b"x" * 100_000 + b"\n", b"[" * files.DEEP):
+        (tmp_path / "list.txt").write_bytes(content + b"\n")
+        code, out, error = gtpt("predict", name, "--list", "list.txt", *WHOLE)
+        if code not in (0, 3) or "1 poses in 1 frames" not in out or (content and code == 0):
+            silent.append((content[:20], code, error[-300:]))
+    code, _, error = gtpt("predict", "--list", "/dev/zero", *WHOLE)
+    assert code == 1 and "/dev/zero" in error
+    lines = [b"", noise, b"[" * files.DEEP, b"null", b"7", b"{}", b'{"format":"gtpt-shard","version":1,"shard":[1,1]}']
+    lines += [
+        b'{"format":"gtpt-shard","version":1,"shard":[1,1]}\n{"source":{}}\n{"drawn":7}\n{"end":"shard"}\n{"sha256":""}'
+    ]
+    for content in lines:
+        (tmp_path / "shard-1-of-1").mkdir(exist_ok=True)
+        (tmp_path / "shard-1-of-1" / "shard.jsonl").write_bytes(content)
+        code, out, error = gtpt("merge", "shard-1-of-1", "-o", "merged")
+        if code in (0, CRASHED) or "shard-1-of-1" not in error:
+            silent.append((content[:20], code, error[-300:]))
+    assert silent == [], listed(silent)
+
+
+def test_in_a_process_of_its_own(tmp_path: Path) -> None:
+    """Where a crash of a library would show."""
+    bad, odd = files.photos(tmp_path / "in")
+    command = [
+        sys.executable,
+        "-c",
+        "from gtpt.cli import main; main()",
+        "predict",
+        "in",
+        *WHOLE,
+        "--json",
+        "--threads",
+        "1",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=WALL)
+    assert done.returncode == 3 and "Traceback" not in done.stderr, done.stderr[-2000:]
+    assert len(summary_of(done.stdout)["skipped"]) == len(bad) and summary_of(done.stdout)["sources"][0]["frames"] == len(
+        odd
+    )
 
 
 def test_settings(gtpt: Callable, tmp_path: Path) -> None:

@@ -146,6 +146,17 @@ def test_what_was_stopped_counts_for_the_same_settings_and_photos_only(tmp_path:
     assert [row["score"] for row in json.loads(out.read_text())] == [1, 1, 1]
 
 
+def test_a_photo_that_has_changed_is_done_again(tmp_path: Path) -> None:
+    photos, out = [tmp_path / f"{n}.png" for n in range(3)], tmp_path / "boxes.json"
+    for photo in photos:
+        Image.new("RGB", (64, 512)).save(photo)
+    write_detections(photos, out, detector=Known(stop_at=2), quiet=True)
+    Image.new("RGB", (700, 600), (9, 90, 9)).save(photos[0])
+    again = Known()
+    write_detections(photos, out, detector=again, quiet=True)
+    assert again.calls == 2 and json.loads(out.read_text())[0]["bbox"][2] == pytest.approx(379.5)
+
+
 def test_two_photos_of_one_name_are_not_one_image(tmp_path: Path) -> None:
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -18,6 +18,7 @@ from gtpt.core.numbers import shortest, to_json_text
 from gtpt.detect import DEFAULT_DETECTOR, Detections, Detector, GivenBoxes, as_detector, load_boxes, make_detector
 from gtpt.io.formats.file import naming_errors, write_whole
 from gtpt.io.sources import Frame, Source, open_source
+from gtpt.prediction.journal import Stamp, stamp_of
 from gtpt.prediction.outputs import SourceSummary, Summary, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.sources import GONE, Sources, are_photos, as_names, frames_of, grouped, is_there, of_the_source
@@ -93,14 +94,14 @@ class _Journal(AbstractContextManager["_Journal"]):
         settings: what results depend on: those of other settings are thrown away.
 
     Attributes:
-        done: key of an image -> its results.
+        done: key of an image -> the state of its file, and its results.
 
     Raises:
         OutputError: nothing can be written there.
     """
 
     def __init__(self, out: Path, settings: list[Any]):
-        self.out, self.done, self._path = out, dict[str, Rows](), Path(f"{out}.journal")
+        self.out, self.done, self._path = out, dict[str, tuple[Stamp | None, Rows]](), Path(f"{out}.journal")
         head = f"{json.dumps(settings)}\n".encode()
         with naming_errors(out):
             if out.is_dir():
@@ -112,19 +113,24 @@ class _Journal(AbstractContextManager["_Journal"]):
             self._file.seek(0)
             first, *lines = self._file.read().splitlines(keepends=True) or [b""]
             whole = [line for line in lines if line.endswith(b"\n")] if first == head else []  # not if killed meanwhile
-            self.done.update(map(json.loads, whole))
+            self.done.update((key, (state, rows)) for key, state, rows in map(json.loads, whole))
             self._file.truncate(len(head) + sum(map(len, whole)) if first == head else 0)
             if first != head:
                 self._file.write(head)
 
-    def add(self, key: str, rows: Rows) -> None:
+    def has(self, frame: Frame) -> bool:
+        """Whether this image is done, and its file is the one of then."""
+        return frame.key in self.done and self.done[frame.key][0] == stamp_of(frame)
+
+    def add(self, frame: Frame, rows: Rows) -> None:
+        state = stamp_of(frame)
         with naming_errors(self.out):
-            self._file.write(f"{to_json_text([key, rows])}\n".encode())
-        self.done[key] = rows
+            self._file.write(f"{to_json_text([frame.key, state, rows])}\n".encode())
+        self.done[frame.key] = state, rows
 
     def finish(self, keys: Sequence[str]) -> None:
         """Write the file, with the results of these images."""
-        rows = (to_json_text(row) for key in keys for row in self.done[key])
+        rows = (to_json_text(row) for key in keys for row in self.done[key][1])
         write_whole(self.out, ("[\n" + ",\n".join(rows) + "\n]\n").encode())
         self._file.close()
         self._path.unlink()
@@ -172,14 +178,14 @@ class _Call:
         """Results of each image, from the journal or from the detector."""
         wanted = self._wanted(opened)
         while chunk := list(islice(wanted, AT_ONCE)):
-            new = [frame for frame, _ in chunk if frame.key not in self.journal.done]
+            new = [frame for frame, _ in chunk if not self.journal.has(frame)]
             found = self.finder([f.image for f in new], [f.key for f in new]) if new else []
             people = {frame.key: one for frame, one in zip(new, found, strict=True)}
             for frame, image_id in chunk:
                 if frame.key in people:
-                    self.journal.add(frame.key, self._results(people[frame.key], frame, image_id))
+                    self.journal.add(frame, self._results(people[frame.key], frame, image_id))
                 self._key_of[image_id] = frame.key
-                yield self.journal.done[frame.key]
+                yield self.journal.done[frame.key][1]
 
     def _wanted(self, opened: Source) -> Iterator[tuple[Frame, int | str]]:
         """Images with the id of each; two of one id are one too many."""

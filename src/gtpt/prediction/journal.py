@@ -127,7 +127,12 @@ class Journal(AbstractContextManager["Journal"]):
             for line in lines:
                 try:
                     self._learn(json.loads(line if line.endswith(b"\n") else b""), end)
-                except (ValueError, LookupError, TypeError):  # cut off by a kill, or what a crash of the machine left
+                except (
+                    ValueError,
+                    LookupError,
+                    TypeError,
+                    RecursionError,
+                ):  # cut off by a kill, or what a crash of the machine left
                     break
                 end += len(line)
                 if self.done is not None:  # whatever follows is older
@@ -155,7 +160,7 @@ class Journal(AbstractContextManager["Journal"]):
     def recall(self, frame: Frame) -> tuple[Poses, np.ndarray] | None:
         """Raw poses of a frame and the scores (N,) of its boxes, if the networks have seen it as it is."""
         line, place, photo, _ = self._index.get(_key(frame), (-1, 0, None, False))
-        if line < 0 or photo != _photo(frame):
+        if line < 0 or photo != stamp_of(frame):
             return None
         if self._line[0] != line:
             self._file.seek(line)
@@ -173,7 +178,7 @@ class Journal(AbstractContextManager["Journal"]):
         entries = [
             {
                 "key": _key(frame),
-                "photo": _photo(frame),
+                "photo": stamp_of(frame),
                 "known": bool(frame.path) and _key(frame) not in self._to_read,
                 "size": poses.image_size,
                 "people": _pack(poses, scores),
@@ -186,11 +191,11 @@ class Journal(AbstractContextManager["Journal"]):
     def has_drawn(self, frame: Frame, picture: Path) -> bool:
         """Is a picture there as an earlier call drew it of this frame?"""
         of, as_drawn = self._pictures.get(picture.name, ("", None))
-        return of == f"{_key(frame)} {_photo(frame)}" and as_drawn == stamp(picture)
+        return of == f"{_key(frame)} {stamp_of(frame)}" and as_drawn == stamp(picture)
 
     def drew(self, frame: Frame, picture: Path) -> None:
         """Note a picture that is drawn and written."""
-        self._append({"picture": picture.name, "of": f"{_key(frame)} {_photo(frame)}", "stamp": stamp(picture)})
+        self._append({"picture": picture.name, "of": f"{_key(frame)} {stamp_of(frame)}", "stamp": stamp(picture)})
 
     def finish(self, done: Done) -> None:
         """The film is done: only that is kept, and what came of it."""
@@ -257,7 +262,7 @@ def read_header(path: Path) -> dict[str, Any] | None:
     try:
         with path.open("rb") as lines:
             header = json.loads(lines.readline())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     ours = isinstance(header, dict) and {**header, **FORMAT} == header and {"made_of", "film"} <= set(header)
     return header if ours else None
@@ -276,7 +281,8 @@ def _key(frame: Frame) -> str:
     return os.path.abspath(frame.path) if frame.path else frame.key
 
 
-def _photo(frame: Frame) -> Stamp | None:
+def stamp_of(frame: Frame) -> Stamp | None:
+    """That of a photo's file; a frame of a video has none of its own."""
     return stamp(Path(frame.path)) if frame.path else None
 
 

@@ -31,6 +31,7 @@ from gtpt.viz.window import Window
 
 logger = logging.getLogger(__name__)
 
+LIST_BYTES = 1 << 26
 P = ParamSpec("P")
 
 
@@ -176,7 +177,7 @@ class Runner:
     def _journal(self, source: str | list[str], folder: OutputFolder) -> Journal | None:
         """That of a source which can be read again; None for streams and cameras, and for what is not there."""
         film = None if are_photos(source) else Path(str(source))
-        if film is not None and not film.is_file():
+        if film is not None and not os.path.isfile(film):
             if self.options.resume and is_there(str(source)):
                 logger.warning("%s cannot be read again: it is begun anew", source_name(source))
             return None
@@ -335,9 +336,9 @@ def predict(sources: Sources, *out: Any, **options: Any) -> Summary:
 def files_read(paths: Iterable[str | Path]) -> Iterator[Path]:
     """Every file that is read, or may be: those given, and what lies in the folders given."""
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):
             yield from path.iterdir()
-        elif path.is_file():
+        elif os.path.isfile(path):
             yield path
 
 
@@ -345,5 +346,9 @@ def _listed(path: str | Path | None) -> Sequence[str]:
     """The sources that a text file names, one in each line; names are bytes to the system, so any are."""
     if path is None:
         return []
-    lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+    with open(path, "rb") as file:
+        data = file.read(LIST_BYTES + 1)
+    if len(data) > LIST_BYTES:
+        raise InputError(f"{path} has more than {LIST_BYTES >> 20} MB: this is no list of sources (list)")
+    lines = data.removeprefix(b"\xef\xbb\xbf").splitlines()
     return [os.fsdecode(line) for line in lines if line.strip()]

@@ -151,7 +151,7 @@ class Shard:
             raise InputError(f"{folder} has no {RECORD}: that share was not finished, run it again")
         try:
             self._read()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(f"{self.path} is damaged, it is no record of a share: run that share again") from error

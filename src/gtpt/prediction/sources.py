@@ -1,7 +1,11 @@
-"""What a call is given to work on: one or several sources, and what can be said of them before they are opened."""
+"""What a call is given to work on: one or several sources, and what can be said of them before they are opened.
+
+Names may be anything: `os.path` says of those that cannot be, such as too long ones, that there is no such file.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +31,7 @@ def as_names(sources: Sources) -> list[str]:
 
 def grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
     """All photos given one by one form a single source; the rest comes one at a time."""
-    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and Path(s).is_file() and not is_animation(s)]
+    photos = [s for s in sources if Path(s).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(s) and not is_animation(s)]
     if photos:
         yield photos
     known = set(photos)
@@ -36,12 +40,12 @@ def grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:
 
 def are_photos(source: str | list[str]) -> bool:
     """Photos given one by one, or a folder of them."""
-    return isinstance(source, list) or Path(source).is_dir()
+    return isinstance(source, list) or os.path.isdir(source)
 
 
 def is_there(source: str) -> bool:
     """A stream or a camera may be; a file or folder is or is not."""
-    return "://" in source or source.isdecimal() or Path(source).exists()
+    return "://" in source or source.isdecimal() or os.path.exists(source)
 
 
 def frames_of(opened: Source) -> Iterator[Frame]:

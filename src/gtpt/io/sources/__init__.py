@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Container, Sequence
 from itertools import chain
@@ -88,12 +89,12 @@ def _open(source: PathLike | int | Sequence[PathLike], selection: Selection, kno
     text, path = str(source), Path(source)
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
         return _open_url(text, selection)
-    if path.is_dir():
+    if os.path.isdir(path):
         return open_folder(path, selection, known)
-    if not path.exists():
+    if not os.path.exists(path):  # nor can it be, if its name is too long
         if text.isascii() and text.isdigit():
             return open_camera(int(text), selection)
-        raise FileNotFoundError(f"no such file or folder: {text}")
+        raise FileNotFoundError(f"no such file or folder: {text:.300}")
     if not path.is_file():
         raise SourceError(f"cannot open {text}: it is a pipe or device; save what it gives to a file, or give a URL")
     if path.suffix.lower() in IMAGE_SUFFIXES:
