@@ -266,11 +266,11 @@ def _last_weights(graph: onnx.ModelProto) -> set[str]:
     return found
 
 
-def store_half(graph: onnx.ModelProto) -> None:
+def store_half(graph: onnx.ModelProto, *, exact: bool = False) -> None:
     """Keep large float32 weights as float16, with a Cast back to float32 that engines do once, when they load the file.
 
     The last products before the outputs stay as they are, unless half precision holds them exactly: rounding them moves
-    most keypoints that move at all.
+    most keypoints that move at all. With `exact` all other weights do too.
     """
     import onnx
 
@@ -283,7 +283,7 @@ def store_half(graph: onnx.ModelProto) -> None:
         if np.abs(values).max() > np.finfo(np.float16).max:
             raise WeightsError(f"weight {tensor.name} has values beyond float16; export with precision='float32'")
         stored = values.astype(np.float16)
-        if tensor.name in last and (stored != values).any():
+        if (exact or tensor.name in last) and (stored != values).any():
             continue
         name, half = tensor.name, f"{tensor.name}_half"
         tensor.CopyFrom(onnx.numpy_helper.from_array(stored, half))
