@@ -11,7 +11,7 @@ FROM python:3.12-slim
 RUN useradd --system --uid 10001 --no-create-home gtpt
 COPY --from=build /opt/gtpt /opt/gtpt
 ENV PATH=/opt/gtpt/bin:$PATH GTPT_CACHE=/opt/gtpt/cache GTPT_OFFLINE=1 PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
-USER gtpt
+USER 10001
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/health', timeout=4)"]

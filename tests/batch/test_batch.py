@@ -296,18 +296,20 @@ def killing(mark: Path) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
 
 
 @pytest.mark.integration
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL there")
 def test_two_workers_one_killed_find_what_predict_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(gtpt.__file__).parents[1]))
     for i in range(24):
         photo(tmp_path / "in" / f"{i}.png", i)
     (tmp_path / "in" / "bad.jpg").write_bytes(b"no picture")
     mark = tmp_path / "killed"
-    summary = batch(tmp_path / "in", tmp_path / "out", workers=2, detector=killing(mark))
+    options = {"detector": killing(mark), "min_score": 0}  # in noise nobody is sure
+    summary = batch(tmp_path / "in", tmp_path / "out", workers=2, **options)
     assert mark.exists(), "a worker was killed"
     assert (summary.images, summary.people, summary.errors, summary.workers) == (24, 24, 1, 2)
     rows = list(read_batch(tmp_path / "out"))
     assert len(rows) == 24, "none twice"
-    expected = predicted(tmp_path / "in", tmp_path / "one", detector=killing(mark))
+    expected = predicted(tmp_path / "in", tmp_path / "one", **options)
     for row in rows:
         assert_same(row.poses, expected[row.source, 0])
     assert not any((tmp_path / "out/begun").iterdir())

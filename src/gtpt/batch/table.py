@@ -163,7 +163,7 @@ def rows_of(file: Any) -> Iterator[Row]:
 
 
 def counts_of(place: Place, name: str) -> dict[str, Any]:
-    """What a part says of itself: inputs, images, people, errors, bytes read, seconds."""
+    """What a part says of itself: inputs, images, people, errors, bytes read, CPU seconds, seconds."""
     with place.files.open_input_file(place.join(f"{POSES}/{name}")) as file:
         metadata: Mapping[bytes, bytes] = require("pyarrow.parquet", "ray").ParquetFile(file).metadata.metadata
     counts: dict[str, Any] = json.loads(metadata[COUNTS])

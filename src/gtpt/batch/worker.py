@@ -72,9 +72,9 @@ class Worker:
         self.output.files.delete_file(self.output.join(mark))
 
     def _do(self, part: Part) -> dict[str, Any]:
-        begin = time.perf_counter()
+        begin, worked = time.perf_counter(), time.process_time()
         errors: list[tuple[str, str]] = []
-        counts = {"inputs": len(part.sources), "images": 0, "people": 0, "errors": 0, "read": 0, "seconds": 0.0}
+        counts = {"inputs": len(part.sources), "images": 0, "people": 0, "errors": 0, "read": 0, "cpu": 0.0, "seconds": 0.0}
         parquet = require("pyarrow.parquet", "ray")
         with self.output.writing(f"{POSES}/{part.name}.parquet") as stream:
             with parquet.ParquetWriter(stream, poses_schema(self.skeleton), compression="zstd") as writer:
@@ -83,6 +83,7 @@ class Worker:
                     counts["images"] += len(rows)
                     counts["people"] += sum(len(row.poses) for row in rows)
                 counts |= {"errors": len(errors), "seconds": round(time.perf_counter() - begin, 3)}
+                counts["cpu"] = round(time.process_time() - worked, 3)
                 writer.add_key_value_metadata({COUNTS: to_json_text(counts)})
             if errors:
                 self._write_errors(part, errors)
