@@ -1,11 +1,12 @@
 """The page of `gtpt web` and MediaPipe's pose in the same browser, on the same people: errors and milliseconds.
 
-    python benchmarks/browser.py COCO_FOLDER --mediapipe mediapipe-pose-0.5.1675469404.tgz --limit 40
+    python benchmarks/browser.py COCO_FOLDER --limit 40
 
-COCO_FOLDER has annotations/person_keypoints_val2017.json and images/val2017. The archive is what `npm pack @mediapipe/pose`
-gives; its models are in it. Both get the boxes of the ground truth: ours as boxes, MediaPipe, which finds one person per
-picture itself, as a picture of that person with its surroundings. They take turns, person by person. Without a graphics
-processor MediaPipe's WebGL runs on the CPU (SwiftShader), so its time says little about a machine that has one.
+COCO_FOLDER has annotations/person_keypoints_val2017.json and images/val2017. `npm pack` fetches MediaPipe into a
+temporary folder; its models are in the archive. Both get the boxes of the ground truth: ours as boxes, MediaPipe,
+which finds one person per picture itself, as a picture of that person with its surroundings. They take turns, person
+by person. Without a graphics processor MediaPipe's WebGL runs on the CPU (SwiftShader), so its time says little about
+a machine that has one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import base64
 import contextlib
 import json
 import shutil
+import subprocess
 import tarfile
 import tempfile
 import threading
@@ -32,6 +34,7 @@ from gtpt.evaluate.oks import keypoint_similarity
 from gtpt.web import write_web
 from gtpt.web.folder import HEADERS
 
+MEDIAPIPE_PACKAGE = "@mediapipe/pose@0.5.1675469404"
 # COCO's 17 among MediaPipe's 33 landmarks
 LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 BROWSER_FLAGS = ("--headless", "--no-sandbox", "--disable-quic", "--use-angle=swiftshader", "--enable-unsafe-swiftshader")
@@ -67,6 +70,12 @@ MEDIAPIPE = """async ([photo, [x, y, width, height]]) => {
   const points = landmarks && landmarks.flatMap(p => [p.x * width + x, p.y * height + y]);
   return {ms: performance.now() - begin, points};
 }"""
+
+
+def fetch_mediapipe(folder: Path) -> Path:
+    """The archive of its npm package, version pinned."""
+    subprocess.run(["npm", "pack", "--silent", MEDIAPIPE_PACKAGE], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return next(folder.glob("mediapipe-pose-*.tgz"))
 
 
 @contextlib.contextmanager
@@ -107,7 +116,7 @@ def similarity(points: list[float] | None, person: dict[str, Any], chosen: tuple
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("coco", type=Path)
-    parser.add_argument("--mediapipe", type=Path, required=True, help="archive of npm pack @mediapipe/pose")
+    parser.add_argument("--mediapipe", type=Path, help=f"an archive of npm pack {MEDIAPIPE_PACKAGE} that is here already")
     parser.add_argument("--complexity", type=int, default=0, help="0 lite, 1 full, 2 heavy")
     parser.add_argument("--limit", type=int, default=1000, help="of people")
     parser.add_argument("--chromium", default=shutil.which("chromium"))
@@ -117,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
         folder = Path(temporary)
         write_web(folder / "ours", detector=None)
-        with tarfile.open(arguments.mediapipe) as archive:
+        with tarfile.open(arguments.mediapipe or fetch_mediapipe(folder)) as archive:
             archive.extractall(folder / "mediapipe", filter="data")
         (folder / "mediapipe" / "index.html").write_text(PAGE)
         browser = playwright.chromium.launch(executable_path=arguments.chromium, args=list(BROWSER_FLAGS))

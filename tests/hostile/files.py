@@ -380,6 +380,41 @@ def weights(folder: Path, onnx: Path, tensors: Path) -> list[Path]:
     ]
 
 
+def archives(folder: Path) -> list[Path]:
+    """Zips of good.png and annotations.json that are none, lie, or hold too much."""
+    folder.mkdir(parents=True)
+    picture, annotations = encoded(".png"), coco().encode()
+    whole = zipped(folder / "whole.zip", {"good.png": picture, "annotations.json": annotations}).read_bytes()
+    (folder / "whole.zip").unlink()
+    entry = whole.index(b"PK\x01\x02")
+    files: dict[str, bytes] = {
+        "empty.zip": b"",
+        "half.zip": whole[: len(whole) // 2],
+        "text.zip": b"no archive",
+        "no directory.zip": whole[:entry],
+        "zeros inside.zip": whole[:40] + bytes(entry - 40) + whole[entry:],
+        "locked.zip": whole.replace(b"PK\x01\x02\x14\x03\x14\0\0\0", b"PK\x01\x02\x14\x03\x14\0\x01\0"),
+        "other method.zip": whole.replace(b"\x08\0", b"\x63\0"),
+    }
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    zipped(folder / "bomb.zip", {"good.png": bytes(200 << 20), "annotations.json": b" " * (200 << 20)})
+    large = zipped(folder / "large.zip", {"good.png": picture, "annotations.json": annotations})
+    sizes = [data.to_bytes(4, "little") for data in (len(picture), len(annotations))]
+    content = large.read_bytes()
+    large.write_bytes(
+        content.replace(sizes[0] + b"\x08\0", b"\xf0\xff\xff\xff\x08\0").replace(
+            sizes[1] + b"\x10\0", b"\xf0\xff\xff\xff\x10\0"
+        )
+    )
+    zipped(folder / "outside.zip", {"../good.png": picture, "/annotations.json": b"{}"})
+    zipped(folder / "rubbish.zip", {"good.png": b"no picture", "annotations.json": b"[" * DEEP})
+    return [
+        *(folder / name for name in files),
+        *(folder / f"{name}.zip" for name in ("bomb", "large", "outside", "rubbish")),
+    ]
+
+
 # --- YAML ---
 
 

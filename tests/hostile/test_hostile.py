@@ -23,6 +23,7 @@ from . import files
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::UserWarning:PIL"),
     pytest.mark.skipif(sys.platform != "linux", reason="pipes, devices and names of any bytes as on Linux"),
 ]
 CRASHED = -1
@@ -184,6 +185,23 @@ def test_weights(gtpt: Callable, tmp_path: Path) -> None:
             code, out, error = gtpt(*command)
             if code in (0, CRASHED) or path.name not in error:
                 silent.append((command[0], path.name, code, out[:300] + error[-300:]))
+    assert silent == [], listed(silent)
+
+
+def test_archives(gtpt: Callable, tmp_path: Path) -> None:
+    """As images, and as the annotations of a data set."""
+    silent = []
+    for path in files.archives(tmp_path / "zips"):
+        for images, people in ((path, "t.json"), (".", f"{path}/annotations.json")):
+            (tmp_path / "t.json").write_text(files.coco())
+            text = json.dumps({"data": {"train": [{"annotations": str(people), "images": str(images)}], "val": None}})
+            (tmp_path / "e.yaml").write_text(text)
+            code, out, error = gtpt("data", "check", "--cfg", "e.yaml")
+            if code in (0, CRASHED) or path.name not in out + error:
+                silent.append((path.name, people, code, out[:200] + error[-300:]))
+        code, out, error = gtpt("data", "preview", path, tmp_path / "sheet.jpg")
+        if code in (0, CRASHED) or path.name not in error:
+            silent.append((path.name, "preview", code, error[-300:]))
     assert silent == [], listed(silent)
 
 

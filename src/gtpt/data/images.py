@@ -15,6 +15,8 @@ from gtpt.core.errors import AnnotationError
 from gtpt.core.text import parse_json
 from gtpt.io.images import StoredImage, decode_stored, read_file
 
+MEMBER_BYTES = 1 << 31  # of a file in a zip, in memory
+
 
 class FileStore:
     """Files below a folder or inside a zip, by relative name. Safe to use from forked loader processes.
@@ -42,10 +44,19 @@ class FileStore:
             return read_file(self.root / (found or name))
         if found is None:
             raise FileNotFoundError(f"no {self._prefix}{name} in {self._zip}")
+        member = self._open().NameToInfo[f"{self._prefix}{found}"]
+        if member.file_size > MEMBER_BYTES:
+            raise AnnotationError(
+                f"{self._prefix}{name} in {self._zip} unpacks to more than {MEMBER_BYTES >> 30} GB: unzip it"
+            )
         try:
-            return self._open().read(f"{self._prefix}{found}")
+            return self._open().read(member)
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise AnnotationError(f"{self._prefix}{name} in {self._zip} is damaged ({error}); copy it again") from error
+        except RuntimeError as error:  # a password, or a way of packing that Python lacks
+            raise AnnotationError(
+                f"{self._prefix}{name} in {self._zip} cannot be unpacked here ({error}); zip it anew"
+            ) from error
 
     def read_image(self, name: str, *, ignore_orientation: bool = False) -> np.ndarray:
         """RGB uint8 (H, W, 3), upright or with the pixels as stored."""
