@@ -175,10 +175,6 @@ def test_tables_of_paths_and_of_bytes_on_s3(
     parquet.write_table(arrow.table({"path": [*addresses, str(photos / "a.png")]}), paths)
     assert batch(paths, tmp_path / "out", **QUICK).images == 3
     server.stop()
-    parquet.write_table(arrow.table({"path": addresses[:1]}), paths)
-    with pytest.raises(gtpt.GtptError, match=r"cannot read s3://bucket/photos"):
-        batch(paths, tmp_path / "offline", **QUICK)
-    assert not list((tmp_path / "offline/errors").glob("*")), "storage that does not answer makes no photo bad"
 
 
 def _done(photos: Path, out: Path) -> Path:
@@ -186,8 +182,21 @@ def _done(photos: Path, out: Path) -> Path:
     return out
 
 
-def test_photos_of_any_address_of_fsspec(photos: Path, here: list[Part], tmp_path: Path) -> None:
+def test_photos_of_any_address_of_fsspec(
+    photos: Path, here: list[Part], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert batch(f"local://{photos}", f"local://{tmp_path}/out", **QUICK).images == 2
+
+    def offline(*_: object) -> bytes:
+        raise OSError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gtpt.batch.worker._decode", offline)
+        patch.setattr("gtpt.batch.places.Place.local", False)
+        with pytest.raises(gtpt.GtptError, match=r"cannot read .*: no answer; what is done is kept"):
+            batch(f"local://{photos}", tmp_path / "offline", **QUICK)
+    assert not list(tmp_path.glob("offline/errors/*")), "storage that does not answer makes no photo bad"
+    assert batch(f"local://{photos}", tmp_path / "offline", **QUICK).images == 2
     with pytest.raises(gtpt.GtptError, match="cannot open nosuch://"):
         batch("nosuch://bucket", tmp_path / "out")
 
