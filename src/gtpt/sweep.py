@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 GRID = (  # besides the presets and the network's own
     (1, 1, 0.5, 0.3),
     (1, 0.7, 0.5, 0.3),
+    (1, 0.7, 0.5, 0.1),
     (1, 0.7, 0.3, 0.05),
     (1, 0.7, 0.2, 0.1),
     (1, 0.5, 0.3, 0.1),
     (1, 0.5, 0.2, 0.1),
     (1, 0.4, 0.2, 0.1),
-    (1, 0.4, 0.15, 0.05),
     (1, 0.3, 0.15, 0.05),
     (0.7, 0.5, 0.3, 0.1),
 )
@@ -177,9 +177,10 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
     axes.scatter([r["ms"] for r in rows], [100 * r["ap"] for r in rows], color="0.6")
     front = [r for r in rows if r["front"]]
     axes.plot([r["ms"] for r in front], [100 * r["ap"] for r in front], "o-", color="#0072b2")
-    for row in rows:
-        text = ", ".join(f"{r:g}" for r in row["keep_rates"])
-        label = f"{row['preset']} ({text})" if row["preset"] else text
-        axes.annotate(label, (row["ms"], 100 * row["ap"]), (4, -9), textcoords="offset points", fontsize="x-small")
+    for row in rows:  # the names alone: rates would hide each other, and the table has them
+        if row["preset"]:
+            at = (row["ms"], 100 * row["ap"])
+            axes.annotate(row["preset"], at, (-6, 6), ha="right", textcoords="offset points", fontsize="small")
+    axes.margins(x=0.1)
     axes.set(xlabel="ms per person", ylabel="AP", title=title)
     figure.savefig(path)

@@ -54,7 +54,7 @@ def test_keep_rates_have_three_forms():
     config = make_config("gtpt-t", keep_rates=(1, 0.8, 0.6, 0.5))
     assert config.choose_keep_rates(None) == (1, 0.8, 0.6, 0.5)
     assert config.choose_keep_rates("1,.6, .25,0.1") == config.choose_keep_rates([1, 0.6, 0.25, 0.1]) == (1, 0.6, 0.25, 0.1)
-    assert config.choose_keep_rates("balanced") == make_config("gtpt-t").keep_rates
+    assert config.choose_keep_rates("accurate") == make_config("gtpt-t").keep_rates
     for wrong in ("quick", "1,.5", "", "1,.5,x,.1", [1, 0.5], [None] * 4, 0.5):
         with pytest.raises(ValueError, match=r"four numbers.*'entire', 'accurate', 'balanced', 'fast'\], got"):
             config.choose_keep_rates(wrong)
