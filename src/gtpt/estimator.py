@@ -374,7 +374,7 @@ def least_score(estimator: PoseEstimator, detector: Detector | None) -> float:
     return 0.0 if given or estimator.engine.info.calibration is None else MIN_SCORE
 
 
-SAME = 0.6  # similarity from which two poses are of one person: no lower, or two people become one; benchmarks/min_score.py
+SAME = 0.7  # similarity from which two poses are of one person: no lower, or two people become one; benchmarks/min_score.py
 WITHIN = 0.8  # share of the smaller box that lies in the larger one, from which they are looked at
 
 

@@ -48,7 +48,7 @@ def test_a_whole_body_of_a_fixed_batch(crops: np.ndarray, tmp_path: Path) -> Non
     from gtpt.model import build, save
 
     torch.manual_seed(0)
-    network = build("gtpt-t", "coco_wholebody133", input_size=(144, 192), keep_rates=(0.9, 0.8, 0.7, 0.6))
+    network = build("gtpt-t", "coco_wholebody133", keep_rates=(0.9, 0.8, 0.7, 0.6))
     save(network, tmp_path / "net.safetensors")
     export_onnx(network, tmp_path / "net.onnx", batch=2)
     three = np.concatenate([crops, crops[:1]])

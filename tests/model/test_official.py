@@ -113,8 +113,9 @@ def test_another_skeleton_is_not_converted(tmp_path):
 
 def test_another_configuration_is_not_converted(tmp_path):
     """Their code would read it with its own bins and keep rates: silently another network."""
+    save(build("gtpt-t", simcc_split=3.0), tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"no gtpt-t with simcc_split=.* \(official 2.0\): keep it as \*.safetensors"):
-        convert("gtpt-t-coco17", tmp_path / "bundled.pth")
+        convert(tmp_path / "other.safetensors", tmp_path / "other.pth")
     rates = build("gtpt-t", keep_rates=(1, 1, 0.5, 0.2))
     with pytest.raises(
         ValueError, match=r"no gtpt-t with keep_rates=\(1, 1, 0.5, 0.2\) \(official \(1.0, 0.7, 0.3, 0.1\)\)"

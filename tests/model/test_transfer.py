@@ -81,4 +81,6 @@ def test_another_width_is_refused_and_nothing_changes(tmp_path):
 
 def test_from_a_registered_name():
     transfer = start_from(build("gtpt-t"), "gtpt-t-coco17")
-    assert transfer.fresh == ("pos_embedding",)  # the bundled network has another grid
+    assert transfer.fresh == ()
+    smaller = start_from(build("gtpt-t", input_size=(144, 192), simcc_split=8 / 3), "gtpt-t-coco17")
+    assert smaller.fresh == ("pos_embedding",)  # another grid

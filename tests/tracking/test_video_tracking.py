@@ -34,7 +34,8 @@ NEAR = 100  # pixels; less than a third of the way to anybody else
 def test_people_keep_their_ids(shared: Path) -> None:
     estimator = PoseEstimator(threads=1)
     detector = YoloxDetector(shared / "data/detector/yolox_nano.onnx", threads=1)
-    pipeline = Pipeline(estimator, detector, tracker=Tracker(estimator.skeleton))
+    # the gymnast in mid-air scores 0.23, a little below the usual least score
+    pipeline = Pipeline(estimator, detector, tracker=Tracker(estimator.skeleton), min_score=0.2)
     frames, seen, found = 0, Counter(), {}
     with open_source(shared / "data/video/pose2sim_MultiPerson_cam01.mp4", stride=4) as source:
         for result in pipeline(source):

@@ -74,7 +74,7 @@ def test_fifty_steps_on_its_own_data_do_not_hurt(name: str, shared: Path, tmp_pa
         "out": tmp_path,
         "model": {"name": config.name, "input_size": config.input_size, "simcc_split": config.simcc_split},
         "data": {"train": [people], "cache": True, "workers": 0},
-        "train": {"init": path, "epochs": 17, "batch_size": 14, "passes": "pruned", "lr": 2e-4, "sigma": 8, "ema": 0.9,
+        "train": {"init": path, "epochs": 9, "batch_size": 7, "passes": "pruned", "lr": 2e-4, "sigma": 8, "ema": 0.9,
                   "optimizer": "adamw", "validate_every": 0, "accelerator": "cpu", "schedule": "cosine"},
     }  # fmt: skip
     before = evaluate_network(load(path), **people, flip_test=False).report.ap
