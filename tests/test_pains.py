@@ -147,6 +147,7 @@ with open_writer(sys.argv[1]) as writer:
 """
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="resident memory in kB as Linux tells it")
 def test_resident_memory_is_flat_over_3000_frames(tmp_path: Path) -> None:
     command = [sys.executable, "-c", VIDEO, str(tmp_path / "video.jsonl")]

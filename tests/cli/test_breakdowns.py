@@ -24,6 +24,8 @@ from gtpt.io.video_writer import RESERVE
 
 from ..silence import write_silence
 
+pytestmark = pytest.mark.integration
+
 av = pytest.importorskip("av")
 PHOTO = Path(__file__).parents[2] / "examples/photos/cameraman.jpg"
 WHOLE = ("--boxes", "whole-image", "--threads", "1")

@@ -371,6 +371,7 @@ def test_interrupted_training_says_how_to_go_on(
     assert f"the same command goes on from {Path('run/last.ckpt')}" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_the_scripts_of_the_original_are_thin_entries(tmp_path: Path) -> None:
     """python tools/train.py and tools/test.py, as its README has them."""
     for name in ("train", "test"):
@@ -381,6 +382,7 @@ def test_the_scripts_of_the_original_are_thin_entries(tmp_path: Path) -> None:
         assert done.returncode == 1 and "no configuration at" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.integration
 def test_export_and_verify(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     pytest.importorskip("onnx")
     out = tmp_path / "net.onnx"
@@ -470,6 +472,7 @@ def test_benchmark_compares_with_the_reference_beside_it(weights: Path, monkeypa
     ]
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_batch_beyond_the_memory_is_a_message() -> None:
     command = 'ulimit -v 6000000; exec "$0" -c "from gtpt.cli import main; main()" benchmark --engine torch --batch 200000'

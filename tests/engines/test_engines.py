@@ -20,6 +20,8 @@ from gtpt.engines.torch import check_torch_device, in_chunks, torch_network
 from gtpt.estimator import PoseEstimator
 from gtpt.weights import resolve
 
+pytestmark = pytest.mark.integration
+
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnx")
 

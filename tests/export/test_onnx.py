@@ -21,6 +21,8 @@ from gtpt.export.verify import verify_onnx  # noqa: E402
 from gtpt.model import GTPT, build, normalize, save  # noqa: E402
 from gtpt.model.config import GTPTConfig  # noqa: E402
 
+pytestmark = pytest.mark.integration
+
 PHOTOS = Path(__file__).parents[2] / "examples/photos"
 SHALLOW = {"input_size": (96, 128), "coarse_layers": 4, "group_layers": 2}  # exported in seconds
 

@@ -24,6 +24,8 @@ from gtpt.engines.onnx import OnnxEngine
 from gtpt.prediction.journal import Journal, journal_path
 from gtpt.prediction.outputs import Summary
 
+pytestmark = pytest.mark.integration
+
 PHOTO = Path(__file__).parents[2] / "examples/photos/cameraman.jpg"
 BOXES = {i: [[4, 4, 60, 90], [40 + i, 2, 100 + i, 92]] for i in range(60)}  # of the frames of a film
 
