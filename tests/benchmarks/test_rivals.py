@@ -12,6 +12,7 @@ pytest.importorskip("torch")
 RIVALS = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "rivals.py"))
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("table", ["BODY", "WHOLE_BODY"])
 def test_parameters_and_cost_are_the_published_ones(table: str) -> None:
     for name, rival in RIVALS[table].items():

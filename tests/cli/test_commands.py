@@ -248,6 +248,7 @@ def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
     assert "x.bin" in capsys.readouterr().err
 
 
+@pytest.mark.integration
 def test_info(capsys: pytest.CaptureFixture) -> None:
     assert run("info") == 0
     assert "gtpt-b" in capsys.readouterr().out.lower()

@@ -27,6 +27,7 @@ BOXES = [[10, 10, 60, 80], [30, 5, 110, 85]]
 COPIES = [lambda x: pickle.loads(pickle.dumps(x)), copy.deepcopy, copy.copy]
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without forks")
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
 def test_a_forked_child_estimates_and_ends(engine: str) -> None:

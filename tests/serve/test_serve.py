@@ -241,6 +241,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_behind(estimator: PoseEstimato
         assert client.post("/v1/poses", content=PHOTO, headers=JPEG).status_code == 200
 
 
+@pytest.mark.integration
 def test_slow_uploads_and_answers_end(estimator: PoseEstimator) -> None:
     gate = Gate()
     with serving(create_app(estimator, gate, limits=Limits(upload_s=0.2, answer_s=0.3))) as client:

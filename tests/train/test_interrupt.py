@@ -40,6 +40,7 @@ def stopped_at(monkeypatch):
     return arrange
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize(("step", "number"), [(1, signal.SIGINT), (3, signal.SIGTERM)])
 def test_a_stopped_run_goes_on_from_that_step(experiment, tmp_path, stopped_at, step: int, number: int) -> None:
     """Within an epoch of four steps, and at its last step."""
