@@ -32,12 +32,14 @@ def points(people: list[dict[str, Any]]) -> np.ndarray:
     return np.array([person["keypoints"] for person in people]).reshape(len(people), -1, 2)
 
 
-def assert_same(people: list[dict[str, Any]], expected: Poses) -> None:
+def assert_same(people: list[dict[str, Any]], expected: Poses, *, own_boxes: bool = False) -> None:
+    """The same people: to half a pixel in the same box. In boxes that the page found itself, whose last digits differ, a
+    patch at the edge of pruning may fall either way, and with it one keypoint of a flat peak."""
     assert len(people) == len(expected) > 0
     away = np.sort(np.linalg.norm(points(people) - expected.keypoints, axis=2), axis=1)
-    # In the last digits of a box a patch at the edge of pruning falls either way, and with it a keypoint of a flat peak.
-    assert away[:, -2].max() < 0.5 and away[:, -1].max() < 6
-    np.testing.assert_allclose([p["scores"] for p in people], expected.keypoint_scores, atol=1e-2)
+    assert away[:, -2 if own_boxes else -1].max() < 0.5 and away.max() < 6
+    scores = [p["scores"] for p in people]
+    np.testing.assert_allclose(scores, expected.keypoint_scores, atol=1e-2 if own_boxes else 2e-3)
     np.testing.assert_allclose([p["score"] for p in people], expected.scores, atol=2e-3)
 
 
@@ -62,7 +64,7 @@ def test_whole_picture_is_refined_as_in_python(page: Page, estimator: PoseEstima
     page.give(PHOTOS / "grace_hopper.jpg")
     image = read_image(PHOTOS / "grace_hopper.jpg")
     first = estimator(image, [[0, 0, image.shape[1], image.shape[0]]])
-    assert_same(page.people(), estimator(image, boxes_from_poses(first)))
+    assert_same(page.people(), estimator(image, boxes_from_poses(first)), own_boxes=True)
 
 
 @pytest.mark.skipif(not DETECTOR.is_file(), reason="no detector here")
@@ -74,7 +76,7 @@ def test_detector_finds_what_python_finds(page: Page, estimator: PoseEstimator, 
     found = YoloxDetector(DETECTOR, threads=1)([image])[0]
     people = page.people()
     np.testing.assert_allclose([p["box"] for p in people], found.boxes, atol=0.01)
-    assert_same(people, estimator(image, found.boxes, found.scores))
+    assert_same(people, estimator(image, found.boxes, found.scores), own_boxes=True)
 
 
 def test_pruned_patches_are_those_of_the_network(page: Page) -> None:
