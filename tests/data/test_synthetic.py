@@ -13,7 +13,7 @@ from gtpt.cli import main
 from gtpt.core.errors import GtptError, InputError, MissingExtraError, OutputError, SourceError
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.coco import read_coco
-from gtpt.data.config import Source
+from gtpt.data.config import TrainSource
 from gtpt.data.images import FileStore
 from gtpt.data.synthetic import (
     Generator,
@@ -260,11 +260,11 @@ def main_ok(arguments):
 
 
 def test_sources_of_an_experiment_can_be_rendered(tmp_path):
-    source = Source.model_validate({"images": str(tmp_path / "people.zip"), "synthetic": {"people": 9}})
+    source = TrainSource.model_validate({"images": str(tmp_path / "people.zip"), "synthetic": {"people": 9}})
     assert source.annotations == tmp_path / "people.zip/annotations.json" and source.synthetic.people == 9
     for wrong in ({"people": 0}, {"people": 5, "hats": 3}):
         with pytest.raises(ValidationError):
-            Source.model_validate({"images": "a.zip", "synthetic": wrong})
+            TrainSource.model_validate({"images": "a.zip", "synthetic": wrong})
 
 
 def test_refusals_before_work_starts(tmp_path, monkeypatch, body):
