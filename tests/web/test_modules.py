@@ -12,7 +12,8 @@ import pytest
 
 from gtpt import Poses, Smoother, Tracker, load_skeleton
 from gtpt.core.geometry import affine_matrices, boxes_to_crops, crop, xyxy_to_xywh
-from gtpt.detect.yolox import decode, grid, letterbox, suppress
+from gtpt.detect.yolox import decode, grid, letterbox, rounded, suppress
+from gtpt.estimator import distinct
 from gtpt.io.formats.csv import to_csv
 
 from .conftest import Page
@@ -80,6 +81,33 @@ def test_ids_and_smoothing_are_those_of_python(page: Page, seed: int) -> None:
         points = np.array([points for _, points in people]).reshape(len(people), -1, 2)
         np.testing.assert_allclose(points, expected.keypoints, atol=1e-3)
     assert tracker.update(video[0][1], time + 9).ids.max() > 4  # somebody was lost and came back as another
+
+
+def test_who_is_found_twice_is_dropped_as_in_python(page: Page) -> None:
+    rng = np.random.default_rng(4)
+    dropped = 0
+    for _ in range(10):
+        _, once = walk(rng, frames=1, people=3)[0]
+        poses = once[[*range(len(once))] * 2]  # each twice, more or less
+        off = rng.choice([0.2, 1, 3], (len(poses), 1, 1))
+        poses = poses.with_(
+            keypoints=poses.keypoints + rng.normal(0, off, poses.keypoints.shape),
+            keypoint_scores=np.clip(poses.keypoint_scores + rng.normal(0.2, 0.2, poses.keypoint_scores.shape), 0, 1),
+            boxes=poses.boxes + rng.uniform(-4, 4, poses.boxes.shape),
+        )
+        kept = page.tab.evaluate(
+            f"""async ([people, sigmas]) => {{
+                const {{distinct}} = await import('./js/distinct.js');
+                {REVIVE}
+                const revived = revive(people);
+                const kept = distinct(revived, sigmas);
+                return revived.map(person => kept.includes(person));
+            }}""",
+            [as_people(poses), SKELETON.sigmas.tolist()],
+        )
+        assert kept == distinct(poses).tolist()
+        dropped += kept.count(False)
+    assert 5 < dropped < 25
 
 
 def test_assignment_is_the_best_one(page: Page) -> None:
@@ -196,8 +224,9 @@ def test_detector_sees_and_tells_what_python_does(page: Page, noise: np.ndarray,
     assert ratio == letterbox(noise[..., :3], expected)
     np.testing.assert_array_equal(np.frombuffer(base64.b64decode(seen), np.float32).reshape(expected.shape), expected)
     scores = raw[:, 4] * raw[:, 5]
-    boxes = decode(raw[:, :4], cells, strides) / ratio
+    exact = decode(raw[:, :4], cells, strides) / ratio
+    boxes = rounded(exact, ratio)
     usable = (scores >= 0.3) & ((boxes[:, 2:] > 0) & (boxes[:, :2] < (120, 90))).all(axis=1)
-    kept = suppress(boxes[usable], scores[usable], 0.5)
+    kept = suppress(exact[usable], scores[usable], 0.5)
     np.testing.assert_array_equal([person["box"] for person in people], boxes[usable][kept])
     np.testing.assert_array_equal(np.float32([person["score"] for person in people]), scores[usable][kept])

@@ -14,6 +14,7 @@ import pytest
 from gtpt import PoseEstimator, Poses, load_skeleton, read_image
 from gtpt.core.geometry import transform_points
 from gtpt.detect import YoloxDetector
+from gtpt.estimator import MIN_SCORE
 from gtpt.pipeline import boxes_from_poses
 
 from .conftest import DETECTOR, FPS, FRAMES, PATIENCE, PHOTOS, SHIFT, Folder, Page
@@ -186,10 +187,25 @@ def test_threshold_hides_keypoints_without_looking_again(page: Page) -> None:
     assert page.tab.evaluate("canvas.toDataURL()") != drawn
     page.tab.locator("#threshold").fill("0.3")
     assert page.tab.evaluate("canvas.toDataURL()") == drawn
+    assert page.tab.evaluate("shown.length") == 1
+
+
+@pytest.mark.skipif(not DETECTOR.is_file(), reason="no detector here")
+def test_people_whom_a_detector_finds_count_from_the_score_of_python(page: Page) -> None:
+    page.find("detector")
+    page.give(PHOTOS / "astronaut.jpg")
+    page.people()
+    assert float(page.tab.locator("#min-score").input_value()) == MIN_SCORE
+    assert page.tab.inner_text("#people-count") == "1"
     page.tab.locator("#min-score").fill("1")
     assert page.tab.inner_text("#nobody") == "Nobody is found here."
-    page.tab.locator("#min-score").fill("0")
-    assert page.tab.evaluate("shown.length") == 1
+    page.find("whole")  # whoever has a box from somewhere else counts in any case
+    page.people()
+    assert page.tab.inner_text("#people-count") == "1" and not page.tab.is_visible("#min-score")
+    page.find("detector")
+    page.people()
+    page.tab.locator("#min-score").fill(str(MIN_SCORE))
+    assert page.tab.inner_text("#people-count") == "1"
 
 
 def test_camera_shows_people(page: Page) -> None:

@@ -87,9 +87,8 @@ export function people(raw, columns, inputSize, ratio, [width, height], threshol
         if (!(score >= threshold)) continue;
         const [x, y] = [f(raw[at] + column) * stride, f(raw[at + 1] + row) * stride];
         const [w, h] = [2, 3].map((side) => (f(Math.exp(raw[at + side])) * stride) / 2);
-        const sides = [x - w, y - h, x + w, y + h].map((side) => roundHalfEven(f(side) * STEPS) / STEPS);
-        const box = sides.map((side) => f(side / f(ratio)));
-        const [x1, y1, x2, y2] = box;
+        const box = [x - w, y - h, x + w, y + h].map((side) => f(f(side) / f(ratio)));
+        const [x1, y1, x2, y2] = rounded(box, ratio);
         // not those in the grey border
         if (x2 > Math.max(x1, 0) && y2 > Math.max(y1, 0) && x1 < width && y1 < height) {
           found.push({ box: /** @type {import('./types.js').Box} */ (box), score });
@@ -97,7 +96,14 @@ export function people(raw, columns, inputSize, ratio, [width, height], threshol
       }
     }
   }
-  return suppress(found, NMS);
+  return suppress(found, NMS).map(({ box, score }) => ({ box: rounded(box, ratio), score }));
+}
+
+/** @param {number[]} box @param {number} ratio  of `letterbox` @returns {import('./types.js').Box} */
+function rounded(box, ratio) {
+  const steps = Math.fround(STEPS * ratio);
+  const sides = box.map((side) => Math.fround(roundHalfEven(Math.fround(side * steps)) / steps));
+  return /** @type {import('./types.js').Box} */ (sides);
 }
 
 /**
