@@ -1,4 +1,5 @@
-"""GTPT against its rivals at 192x256 on the CPU, all in onnxruntime: `python benchmarks/peers.py [--whole-body]`.
+"""GTPT against its rivals at 192x256 on the CPU, all in onnxruntime: `python benchmarks/peers.py [--whole-body]`
+(rivals of 133 points also at 288x384, where they say so).
 
 Every network has random weights, takes what it takes (ours uint8 crops, the rivals normalised floats) and gives its raw
 output; decoding is left out, which favours the rivals with heat maps. A batch runs as the faster of two ways, for each
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import typer
-from rivals import BODY, HEIGHT, WHOLE_BODY, WIDTH, cost
+from rivals import BODY, WHOLE_BODY, cost
 from speed import kaiming_stem
 from torch import nn
 
@@ -41,11 +42,15 @@ class Entry(NamedTuple):
 
 def main(
     whole_body: bool = typer.Option(False, help="133 keypoints instead of 17."),
+    counts: bool = typer.Option(False, help="Time nothing; what the rivals count beside what is published."),
     only: list[str] = typer.Option([], help="Some networks, by name; can be given several times."),
     threads: list[int] = typer.Option([1, 2], help="Can be given several times."),
     batch: int = typer.Option(32, min=2, help="People of the second measurement."),
     repeats: int = typer.Option(7, min=3, help="Pairs."),
 ) -> None:
+    if counts:
+        print("\n".join(counted()))
+        return
     with tempfile.TemporaryDirectory() as folder:
         entries = prepare(Path(folder), whole_body, set(only) | {"gtpt-t"} if only else None, batch)
         print(f"{machine()}; onnxruntime, float32, 192x256; medians of {repeats} pairs")
@@ -59,6 +64,20 @@ def main(
                 print(row, flush=True)
 
 
+def counted() -> list[str]:
+    """A table."""
+    rows = ["| network | points | AP | params M | published | GMACs | as they count | published |", "|---|" + "---:|" * 7]
+    for points, table in ((17, BODY), (133, WHOLE_BODY)):
+        for name, rival in table.items():
+            with torch.device("meta"):
+                network = rival.make()
+            costs = cost(network, rival.size)
+            as_they_count = rival.gmacs and rival.counted(costs)
+            figures = rival.ap, costs.params, rival.params, costs.gmacs, as_they_count, rival.gmacs
+            rows.append(f"| {name} | {points} | {' | '.join(f'{x:.3g}' if x else '' for x in figures)} |")
+    return rows
+
+
 def prepare(folder: Path, whole_body: bool, only: set[str] | None, batch: int) -> dict[str, Entry]:
     """Build and export everything."""
     entries = {}
@@ -68,22 +87,21 @@ def prepare(folder: Path, whole_body: bool, only: set[str] | None, batch: int) -
             kaiming_stem(net)
             file = folder / f"{name}.onnx"
             export_onnx(net, file, opset=23)
-            params, gmacs = cost(build(name, skeleton=net.skeleton))
-            entries[name] = Entry(aps[whole_body], gmacs, params, file, file)
+            costs = cost(build(name, skeleton=net.skeleton))
+            entries[name] = Entry(aps[whole_body], costs.gmacs, costs.params, file, file)
     for name, rival in (WHOLE_BODY if whole_body else BODY).items():
         if only is None or name in only:
-            params, gmacs = cost(rival.make())
+            costs = cost(rival.make(), rival.size)
             files = [folder / f"{name}-{size}.onnx" for size in (1, batch)]
             torch.manual_seed(0)
             network = rival.make().eval()
             for size, file in zip((1, batch), files, strict=True):
-                export(network, size, file)
-            entries[name] = Entry(rival.ap, gmacs, params, *files)
+                export(network, torch.randn(size, 3, *rival.size), file)
+            entries[name] = Entry(rival.ap, costs.gmacs, costs.params, *files)
     return entries
 
 
-def export(network: nn.Module, size: int, path: Path) -> None:
-    images = torch.randn(size, 3, HEIGHT, WIDTH)
+def export(network: nn.Module, images: torch.Tensor, path: Path) -> None:
     torch.onnx.export(network, (images,), path, dynamo=True, verbose=False, input_names=["crops"], external_data=False)
 
 

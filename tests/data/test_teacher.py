@@ -1,18 +1,23 @@
 """A teacher's maps land where the augmented crop shows what they speak of, and mix with labels as said."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gtpt import load_skeleton
 from gtpt.core import simcc
+from gtpt.core.errors import InputError
+from gtpt.core.skeleton import KeypointGroup, Skeleton
 from gtpt.data.augment import AugmentConfig, paste
+from gtpt.data.check import check_data
 from gtpt.data.coco import read_coco
-from gtpt.data.config import Source
+from gtpt.data.config import DataConfig, Source
 from gtpt.data.dataset import Collate, CropDataset, smooth
 from gtpt.data.images import FileStore
 from gtpt.data.teacher import load_teacher, splat
@@ -245,3 +250,40 @@ def test_training_from_a_teacher_alone_learns(tmp_path):
     found = evaluate_network(load(best), folder / "annotations.json", folder / "images", flip_test=False).found
     error = np.linalg.norm(found.keypoints - persons.keypoints, axis=2).mean()
     assert error < 25, "the wrong labels are 55 px away on average"
+
+
+def test_a_file_and_its_teacher_of_another_skeleton_are_matched_by_name(folder, tmp_path):
+    """COCO's labels and maps for a network of 133 points, and for one of a few points in another order."""
+    few = Skeleton("few", ("left_ankle", "hat", "nose"), np.full(3, 0.1), groups=(KeypointGroup("all", (0, 1, 2)),))
+    path = write_maps(tmp_path / "maps.npz", read_coco(folder / "annotations.json", BODY), score=0.8)
+    source = {
+        "annotations": folder / "annotations.json",
+        "images": folder / "images",
+        "teacher": path,
+        "skeleton": "coco17",
+    }
+    plain_set = taught_set(folder, path, None)
+    for skeleton in (load_skeleton("coco_wholebody133"), few):
+        (tmp_path / "few.yaml").write_text(yaml.safe_dump(skeleton.to_dict(), sort_keys=False))
+        model = {"skeleton": str(tmp_path / "few.yaml"), "input_size": SIZE, "simcc_split": SPLIT}
+        experiment = Experiment.model_validate({"out": tmp_path, "model": model, "data": {"train": [source]}})
+        crops = replace(training_set(experiment), augment=None)
+        own, whole = (np.array(i) for i in BODY.shared_with(skeleton))
+        rest = np.setdiff1d(np.arange(len(skeleton)), whole)
+        for index in range(len(crops)):
+            expected, got = plain_set[0, index], crops[0, index]
+            for key in ("joints", "teacher_x", "teacher_y", "teacher_weight"):
+                labelled = expected["visible"][own] > 0
+                np.testing.assert_allclose(got[key][whole][labelled], expected[key][own][labelled], atol=1e-6)
+            assert len(got["visible"]) == len(skeleton) and not got["visible"][rest].any()
+            assert not got["teacher_x"][rest].any() and not got["teacher_weight"][rest].any()
+        assert not check_data(experiment.data, skeleton).findings
+
+
+def test_a_file_of_a_skeleton_that_shares_no_keypoint_is_refused(folder, tmp_path):
+    hand = load_skeleton("coco_wholebody133")
+    other = Skeleton("other", ("hat",), np.full(1, 0.1), groups=(KeypointGroup("all", (0,)),))
+    with pytest.raises(InputError, match="'coco_wholebody133' and 'other' share no keypoint"):
+        hand.shared_with(other)
+    source = Source(annotations=folder / "annotations.json", images=folder / "images", skeleton="coco17")
+    assert "share no keypoint" in str(check_data(DataConfig(train=(source,)), other))

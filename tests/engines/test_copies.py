@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import textwrap
@@ -137,6 +138,28 @@ def test_openvino_says_at_once_that_it_cannot_run_in_a_forked_child() -> None:
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
     assert done.stdout.split() == ["7"], done.stderr
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="a system without signals of the user's own")
+def test_signals_are_handled_when_engines_of_openvino_have_been_closed() -> None:
+    """Closed in the order they were opened, with the stack for handlers that faulthandler, and so pytest, sets."""
+    pytest.importorskip("openvino")
+    code = """
+        import faulthandler, gc, os, signal
+        from gtpt import PoseEstimator
+        faulthandler.enable()
+        signal.signal(signal.SIGUSR1, lambda *_: print("handled"))
+        first = PoseEstimator(engine="openvino", threads=1)
+        second = PoseEstimator(engine="openvino", threads=1)
+        del first
+        gc.collect()
+        del second
+        gc.collect()
+        os.kill(os.getpid(), signal.SIGUSR1)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
 
 
 @pytest.mark.parametrize("again", COPIES)

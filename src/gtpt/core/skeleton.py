@@ -170,6 +170,21 @@ class Skeleton:
         """Index of a keypoint by name; ValueError with the known names if there is none."""
         return _lookup(self.keypoints, name, f"skeleton {self.name!r}")
 
+    def shared_with(self, other: Skeleton) -> tuple[np.ndarray, np.ndarray]:
+        """The M keypoints that both skeletons have, by name.
+
+        Returns:
+            (M,) int64 indices in this skeleton, and (M,) in the other one.
+
+        Raises:
+            InputError: there are none.
+        """
+        names = [name for name in self.keypoints if name in set(other.keypoints)]
+        if not names:
+            raise InputError(f"skeletons {self.name!r} and {other.name!r} share no keypoint, by name")
+        mine, theirs = ([one.keypoints.index(name) for name in names] for one in (self, other))
+        return np.array(mine), np.array(theirs)
+
     def part_of(self, index: int) -> str | None:
         """Name of the part whose fine keypoint this is ("face", "left_hand"); None for a coarse keypoint."""
         return next((part for g in self.groups for part, fine in g.parts if index in fine), None)

@@ -116,6 +116,9 @@ def unpaired_sides(skeleton: Skeleton) -> str:
 def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Progress) -> SourceReport:
     report = SourceReport(str(source.annotations), str(source.images))
     try:
+        if source.skeleton:
+            wanted, skeleton = skeleton, load_skeleton(source.skeleton)
+            skeleton.shared_with(wanted)
         store = FileStore(source.images)
         file = read_annotations(source.annotations)
         category, images = file.person_category(), file.images_by_id()

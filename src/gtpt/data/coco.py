@@ -52,6 +52,14 @@ class Persons:
         """Some of the persons."""
         return replace(self, **{name: getattr(self, name)[index] for name in self.__dataclass_fields__})
 
+    def in_skeleton(self, own: Skeleton, wanted: Skeleton) -> Persons:
+        """The same persons with the keypoints of another skeleton, by name; those that theirs lacks have no label."""
+        mine, theirs = own.shared_with(wanted)
+        keypoints = np.zeros((len(self), len(wanted), 2))
+        visible = np.zeros((len(self), len(wanted)), dtype=np.float32)
+        keypoints[:, theirs], visible[:, theirs] = self.keypoints[:, mine], self.visible[:, mine]
+        return replace(self, keypoints=keypoints, visible=visible)
+
     @classmethod
     def concatenate(cls, parts: list[Persons]) -> Persons:
         """Of several data sets; each keeps its own image store."""

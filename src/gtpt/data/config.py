@@ -25,6 +25,8 @@ class Source(Strict):
         synthetic: people to render into the zip `images` before training, unless it is there; with the network's keypoints.
         teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
         labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
+        skeleton: of the file's keypoints and its teacher's, if it is not the network's: built-in name or YAML file. They
+            are matched by name; keypoints that the file does not know have no label there.
     """
 
     annotations: Path
@@ -32,6 +34,7 @@ class Source(Strict):
     synthetic: SyntheticConfig | None = None
     teacher: Path | None = None
     labels: bool = True
+    skeleton: str | None = None
 
     @model_validator(mode="before")
     @classmethod

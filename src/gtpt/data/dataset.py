@@ -93,7 +93,7 @@ class CropDataset:
         if teacher is None or row is None:
             axes = {f"teacher_{a}": np.zeros((count, n), np.float32) for a, n in zip("xy", bins, strict=True)}
             return {**axes, "teacher_weight": np.zeros(count, np.float32)}
-        points, mass, scores = teacher.points[row], teacher.mass[row], teacher.scores[row]
+        points, mass, _, scores = teacher.about(row)
         if flipped:
             order = self.skeleton.flip_index
             points, mass, scores = points[order] * (-1, 1) + (width - 1, 0), mass[order], scores[order]

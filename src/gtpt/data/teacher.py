@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class TeacherMaps:
         mass: (N, K, C) float32 probability in each cell, summing to one over C.
         keypoints: (N, K, 2) float32 the teacher's answer, in pixels of the image.
         scores: (N, K) float32 how sure it is, 0..1.
+        order: for each keypoint of the network, which of the K it is, -1 if none; None where they are the same.
     """
 
     ids: np.ndarray
@@ -43,7 +44,8 @@ class TeacherMaps:
     mass: np.ndarray
     keypoints: np.ndarray
     scores: np.ndarray
-    _rows: dict[Any, int] = field(default_factory=dict, repr=False)
+    order: np.ndarray | None = None
+    _rows: dict[Any, int] = field(default_factory=dict, repr=False, init=False)
 
     def __post_init__(self) -> None:
         self._rows.update((i, row) for row, i in enumerate(self.ids.tolist()))
@@ -51,6 +53,22 @@ class TeacherMaps:
     def row(self, annotation_id: object) -> int | None:
         """Row of a person; None for one whom the teacher was not shown."""
         return self._rows.get(annotation_id)
+
+    def about(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Points, mass, keypoints and scores of one person, as in the attributes, with the keypoints in `order`."""
+        found = self.points[row], self.mass[row], self.keypoints[row], self.scores[row]
+        if self.order is None:
+            return found
+        points, mass, keypoints, scores = (values[self.order] for values in found)
+        known = self.order >= 0
+        return points, mass * known[:, None], keypoints, scores * known
+
+    def in_skeleton(self, own: Skeleton, wanted: Skeleton) -> TeacherMaps:
+        """The same maps, told for another skeleton's keypoints by `about`: matched by name, and a score of 0 for others."""
+        mine, theirs = own.shared_with(wanted)
+        order = np.full(len(wanted), -1)
+        order[theirs] = mine
+        return replace(self, order=order)
 
 
 def load_teacher(path: str | Path, persons: Persons, skeleton: Skeleton) -> TeacherMaps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,7 +26,7 @@ class OpenVinoEngine(BatchEngine):
 
     def __init__(self, path: Path, *, device: str = "cpu", threads: int | None = None, precision: Precision = "float32"):
         openvino = require("openvino", "openvino")
-        core, name = openvino.Core(), device.upper()
+        core, name = _core(os.getpid()), device.upper()
         if name not in {d.split(".")[0] for d in core.available_devices}:
             raise InputError(f"OpenVINO has no device {device!r} here; available: {core.available_devices}")
         if precision == "bfloat16" and "BF16" not in core.get_property(name, "OPTIMIZATION_CAPABILITIES"):
@@ -60,6 +61,16 @@ class OpenVinoEngine(BatchEngine):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reopen, (type(self), *self._made_of)
+
+
+@cache
+def _core(process: int) -> Any:
+    """OpenVINO's runtime, one for each process and never closed.
+
+    Each sets another stack for the handlers of signals and puts back the one before when it closes. Two that are closed in
+    the order they were opened leave one that is gone, and the next Ctrl-C or ended child process kills the program.
+    """
+    return require("openvino", "openvino").Core()
 
 
 def _has_info(model: Any) -> bool:

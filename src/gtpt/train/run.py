@@ -152,18 +152,21 @@ def training_set(experiment: Experiment) -> CropDataset:
     data, skeleton = experiment.data, load_skeleton(experiment.model.skeleton)
     if not data.train:
         raise InputError("the experiment names no training data: set data.train to a list of {annotations, images}")
-    for source in data.train:
+    own = [load_skeleton(s.skeleton or skeleton) for s in data.train]
+    for source, its in zip(data.train, own, strict=True):
         if source.synthetic is not None:
-            ensure_synthetic(source.images, source.synthetic, skeleton)
-    parts = [read_coco(s.annotations, skeleton, labelled=s.labels) for s in data.train]
+            ensure_synthetic(source.images, source.synthetic, its)
+    parts = [read_coco(s.annotations, o, labelled=s.labels) for s, o in zip(data.train, own, strict=True)]
     stores = open_stores([s.images for s in data.train])
     for source, persons, store in zip(data.train, parts, stores, strict=True):
         if not len(persons):
             raise InputError(f"no usable person in {source.annotations}; see `gtpt data check`")
         _check_image(source, persons, store)
     teachers = tuple(
-        load_teacher(s.teacher, p, skeleton) if s.teacher else None for s, p in zip(data.train, parts, strict=True)
+        load_teacher(s.teacher, p, o).in_skeleton(o, skeleton) if s.teacher else None
+        for s, p, o in zip(data.train, parts, own, strict=True)
     )
+    parts = [p.in_skeleton(o, skeleton) for p, o in zip(parts, own, strict=True)]
     parts = [teach(p, t, s) for p, t, s in zip(parts, teachers, data.train, strict=True)]
     return CropDataset(
         Persons.concatenate(parts),
@@ -189,9 +192,10 @@ def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Pers
     keypoints = persons.keypoints.copy()
     for number, row in enumerate(rows):
         if row is not None:
-            taught = (visible[number] == 0) & (teacher.scores[row] >= SURE)
-            keypoints[number, taught] = teacher.keypoints[row, taught]
-            visible[number, taught] = np.minimum(teacher.scores[row, taught], 0.99)
+            _, _, found, scores = teacher.about(row)
+            taught = (visible[number] == 0) & (scores >= SURE)
+            keypoints[number, taught] = found[taught]
+            visible[number, taught] = np.minimum(scores[taught], 0.99)
     return replace(persons, keypoints=keypoints, visible=visible)
 
 
