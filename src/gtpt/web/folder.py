@@ -11,7 +11,7 @@ from pathlib import Path
 from gtpt.core.errors import InputError
 from gtpt.detect import DEFAULT_DETECTOR, YoloxDetector
 from gtpt.engines import open_engine
-from gtpt.estimator import DEFAULT_WEIGHTS
+from gtpt.estimator import DEFAULT_WEIGHTS, MIN_SCORE
 from gtpt.web.runtime import NAME, VERSION, read_runtime
 from gtpt.weights import load_registry, resolve
 
@@ -82,7 +82,14 @@ def write_web(
     entries = {role: f"models/{path.name}" for role, path in models.items()}
     names = {"pose": str(weights), "detector": str(detector)}
     shown = {role: {"file": entries[role], "name": Path(names[role]).name} for role in models}
-    site = {"gtpt": version("gtpt"), "runtime": "runtime/", NAME: VERSION, "detector": None, **shown}
+    site = {
+        "gtpt": version("gtpt"),
+        "runtime": "runtime/",
+        NAME: VERSION,
+        "min_score": MIN_SCORE,
+        "detector": None,
+        **shown,
+    }
     written = _Writer(folder)
     written.add(INDEX, json.dumps(site, indent=1).encode())  # first: a folder that was not finished is still ours
     for name, content in brought.items():

@@ -1,4 +1,5 @@
 /** The networks, in a thread of their own so that the page stays responsive: pictures in, people out. */
+import { distinct } from './distinct.js';
 import { boxOfPose, cropOf, cutOut, isInside, toPicture } from './geometry.js';
 import { calibrate, readNetwork } from './network.js';
 import { addOutputs, readOnnx } from './onnx_file.js';
@@ -137,12 +138,13 @@ async function runDetector({ session, inputSize, input: name, output }, input) {
  * @property {import('./types.js').Detection[] | null} boxes  null: ask the detector
  * @property {number} threshold  of the detector
  * @property {boolean} refine  once more, in the box that the first pose spans
+ * @property {boolean} unique  without those who were found twice
  * @property {boolean} kept  also tell which patches were kept
  *
  * @param {EstimateRequest} request
  * @returns {Promise<{poses: import('./types.js').Poses, timing: import('./types.js').Timing}>}
  */
-async function estimate({ bitmap, boxes, threshold, refine, kept }) {
+async function estimate({ bitmap, boxes, threshold, refine, unique, kept }) {
   const begin = performance.now();
   const picture = pixelsOf(bitmap);
   /** @type {import('./types.js').Size} */
@@ -159,6 +161,7 @@ async function estimate({ bitmap, boxes, threshold, refine, kept }) {
     const again = people.map((person) => ({ box: boxOfPose(person, size), score: person.detection }));
     people = await posesOf(picture, again, kept);
   }
+  if (unique) people = distinct(people, network.skeleton.sigmas);
   const end = performance.now();
   const timing = { detect: boxes ? 0 : detected - beforeDetection, pose: end - detected, total: end - begin };
   return { poses: { size, people }, timing };
