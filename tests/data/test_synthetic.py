@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -155,6 +156,25 @@ def test_a_sample_depends_on_its_number_alone(generator):
         assert np.abs(a.image.astype(int) - b.image).mean() < 0.1  # bodies posed in another batch differ in the last bit
     other = next(iter(generator.samples([0], epoch=1)))
     assert other.image.shape != together[0].image.shape or (other.image != together[0].image).mean() > 0.5
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_pictures_of_any_size_take_the_memory_of_one(generator):
+    light = renderer.Light(*np.array([[0, 0.6, 0.8], [1, 1, 1], [0.5, 0.5, 0.5], [0.2, 0.2, 0.2], [0, -1, 0]], float))
+    draw, window = generator.studio.renderer.render, np.array([-1.0, -1, 1, 1])
+    vertices = np.zeros((len(generator.studio.body.rest), 3)) + (0, 0, 3)
+    figure = renderer.Figure(vertices, 0 * vertices, np.zeros((1, 3)), np.eye(3), [])
+    draw([figure], light, window, (800, 800))
+    before = _memory()
+    for width in range(500, 564):
+        color, depth, number = draw([figure], light, window, (width, 700))
+        assert (color.shape, depth.shape, number.any()) == ((700, width, 4), (700, width), False)
+    assert _memory() - before < 100e6  # each has 6 MB
+
+
+def _memory():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 def test_labels_lie_in_the_crop_and_the_box_holds_what_is_seen(generator):
