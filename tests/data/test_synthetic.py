@@ -2,6 +2,7 @@
 
 import sys
 import zipfile
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from gtpt.cli import main
 from gtpt.core.errors import GtptError, InputError, MissingExtraError, OutputError, SourceError
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.coco import read_coco
-from gtpt.data.config import Source
+from gtpt.data.config import TrainSource
 from gtpt.data.images import FileStore
 from gtpt.data.synthetic import (
     Generator,
@@ -157,6 +158,25 @@ def test_a_sample_depends_on_its_number_alone(generator):
     assert other.image.shape != together[0].image.shape or (other.image != together[0].image).mean() > 0.5
 
 
+@pytest.mark.integration
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_pictures_of_any_size_take_the_memory_of_one(generator):
+    light = renderer.Light(*np.array([[0, 0.6, 0.8], [1, 1, 1], [0.5, 0.5, 0.5], [0.2, 0.2, 0.2], [0, -1, 0]], float))
+    draw, window = generator.studio.renderer.render, np.array([-1.0, -1, 1, 1])
+    vertices = np.zeros((len(generator.studio.body.rest), 3)) + (0, 0, 3)
+    figure = renderer.Figure(vertices, 0 * vertices, np.zeros((1, 3)), np.eye(3), [])
+    draw([figure], light, window, (800, 800))
+    before = _memory()
+    for width in range(500, 564):
+        color, depth, number = draw([figure], light, window, (width, 700))
+        assert (color.shape, depth.shape, number.any()) == ((700, width, 4), (700, width), False)
+    assert _memory() - before < 100e6  # each has 6 MB
+
+
+def _memory():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
 def test_labels_lie_in_the_crop_and_the_box_holds_what_is_seen(generator):
     for sample in generator.samples(range(5)):
         height, width = sample.image.shape[:2]
@@ -260,11 +280,11 @@ def main_ok(arguments):
 
 
 def test_sources_of_an_experiment_can_be_rendered(tmp_path):
-    source = Source.model_validate({"images": str(tmp_path / "people.zip"), "synthetic": {"people": 9}})
+    source = TrainSource.model_validate({"images": str(tmp_path / "people.zip"), "synthetic": {"people": 9}})
     assert source.annotations == tmp_path / "people.zip/annotations.json" and source.synthetic.people == 9
     for wrong in ({"people": 0}, {"people": 5, "hats": 3}):
         with pytest.raises(ValidationError):
-            Source.model_validate({"images": "a.zip", "synthetic": wrong})
+            TrainSource.model_validate({"images": "a.zip", "synthetic": wrong})
 
 
 def test_refusals_before_work_starts(tmp_path, monkeypatch, body):

@@ -17,7 +17,7 @@ from gtpt.core.skeleton import KeypointGroup, Skeleton
 from gtpt.data.augment import AugmentConfig, paste
 from gtpt.data.check import check_data
 from gtpt.data.coco import read_coco
-from gtpt.data.config import DataConfig, Source
+from gtpt.data.config import DataConfig, TrainSource
 from gtpt.data.dataset import Collate, CropDataset, smooth
 from gtpt.data.images import FileStore
 from gtpt.data.teacher import load_teacher, splat
@@ -127,7 +127,7 @@ def test_keypoints_without_a_label_are_the_teachers(folder, tmp_path):
     persons.visible[0, 5:] = 0
     teacher = load_teacher(path, persons, BODY)
     teacher.scores[0, 16] = 0.1  # not sure
-    taught = teach(persons, teacher, Source(annotations=folder / "annotations.json", images=folder, teacher=path))
+    taught = teach(persons, teacher, TrainSource(annotations=folder / "annotations.json", images=folder, teacher=path))
     np.testing.assert_array_equal(taught.keypoints[0, :5], persons.keypoints[0, :5])
     np.testing.assert_allclose(taught.keypoints[0, 5:16], persons.keypoints[0, 5:16] + 1, atol=1e-4)
     assert (taught.visible[0, :5] == 1).all() and np.allclose(taught.visible[0, 5:16], 0.8) and taught.visible[0, 16] == 0
@@ -143,7 +143,7 @@ def test_boxes_are_enough_for_a_source_without_labels(folder, tmp_path):
         del annotation["keypoints"], annotation["area"]
     data["annotations"][3]["iscrowd"] = 1
     (tmp_path / "boxes.json").write_text(json.dumps(data))
-    source = Source(annotations=tmp_path / "boxes.json", images=folder / "images", teacher=path, labels=False)
+    source = TrainSource(annotations=tmp_path / "boxes.json", images=folder / "images", teacher=path, labels=False)
     setup = {"out": tmp_path, "model": {"input_size": SIZE}, "data": {"train": [source], "augment": EVERYTHING}}
     crops = training_set(Experiment.model_validate(setup))
     assert len(crops) == 5 and np.allclose(crops.persons.visible, 0.8)
@@ -153,7 +153,7 @@ def test_boxes_are_enough_for_a_source_without_labels(folder, tmp_path):
 
 def test_labels_off_without_a_teacher_is_refused(folder):
     persons = read_coco(folder / "annotations.json", BODY)
-    source = Source(annotations=folder / "annotations.json", images=folder, labels=False)
+    source = TrainSource(annotations=folder / "annotations.json", images=folder, labels=False)
     with pytest.raises(ValueError, match="needs a `teacher`"):
         teach(persons, None, source)
 
@@ -285,5 +285,5 @@ def test_a_file_of_a_skeleton_that_shares_no_keypoint_is_refused(folder, tmp_pat
     other = Skeleton("other", ("hat",), np.full(1, 0.1), groups=(KeypointGroup("all", (0,)),))
     with pytest.raises(InputError, match="'coco_wholebody133' and 'other' share no keypoint"):
         hand.shared_with(other)
-    source = Source(annotations=folder / "annotations.json", images=folder / "images", skeleton="coco17")
+    source = TrainSource(annotations=folder / "annotations.json", images=folder / "images", skeleton="coco17")
     assert "share no keypoint" in str(check_data(DataConfig(train=(source,)), other))

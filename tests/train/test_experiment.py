@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from gtpt.data.augment import AugmentConfig
-from gtpt.data.config import DataConfig, Source
+from gtpt.data.config import DataConfig, Source, TrainSource
 from gtpt.train.config import Experiment, _keys_beside, load_experiment
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
@@ -78,7 +78,7 @@ def test_mistakes_are_named(write, text, message):
     [
         (("x",), list(Experiment.model_fields)),
         (("data", "x"), list(DataConfig.model_fields)),
-        (("data", "train", 0, "x"), list(Source.model_fields)),  # a tuple[Source, ...]
+        (("data", "train", 0, "x"), list(TrainSource.model_fields)),  # a tuple[TrainSource, ...]
         (("data", "val", "x"), list(Source.model_fields)),  # a Source | None
         (("data", "augment", "x"), list(AugmentConfig.model_fields)),
     ],

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from gtpt import Poses, Smoother, Tracker, load_skeleton
+from gtpt.core.geometry import affine_matrices, boxes_to_crops, crop, xyxy_to_xywh
+from gtpt.detect.yolox import decode, grid, letterbox, rounded, suppress
+from gtpt.estimator import distinct
 from gtpt.io.formats.csv import to_csv
 
 from .conftest import Page
@@ -78,6 +83,33 @@ def test_ids_and_smoothing_are_those_of_python(page: Page, seed: int) -> None:
     assert tracker.update(video[0][1], time + 9).ids.max() > 4  # somebody was lost and came back as another
 
 
+def test_who_is_found_twice_is_dropped_as_in_python(page: Page) -> None:
+    rng = np.random.default_rng(4)
+    dropped = 0
+    for _ in range(10):
+        _, once = walk(rng, frames=1, people=3)[0]
+        poses = once[[*range(len(once))] * 2]  # each twice, more or less
+        off = rng.choice([0.2, 1, 3], (len(poses), 1, 1))
+        poses = poses.with_(
+            keypoints=poses.keypoints + rng.normal(0, off, poses.keypoints.shape),
+            keypoint_scores=np.clip(poses.keypoint_scores + rng.normal(0.2, 0.2, poses.keypoint_scores.shape), 0, 1),
+            boxes=poses.boxes + rng.uniform(-4, 4, poses.boxes.shape),
+        )
+        kept = page.tab.evaluate(
+            f"""async ([people, sigmas]) => {{
+                const {{distinct}} = await import('./js/distinct.js');
+                {REVIVE}
+                const revived = revive(people);
+                const kept = distinct(revived, sigmas);
+                return revived.map(person => kept.includes(person));
+            }}""",
+            [as_people(poses), SKELETON.sigmas.tolist()],
+        )
+        assert kept == distinct(poses).tolist()
+        dropped += kept.count(False)
+    assert 5 < dropped < 25
+
+
 def test_assignment_is_the_best_one(page: Page) -> None:
     optimize = pytest.importorskip("scipy.optimize")
     rng = np.random.default_rng(0)
@@ -133,3 +165,68 @@ def test_older_frames_begin_a_new_session_with_new_ids(page: Page) -> None:
     first, second, again = map(sorted, ids)
     assert first == list(range(1, len(poses) + 1)) and not set(again) & set(first) and len(set(second)) == len(poses)
     assert due == [False, True, False]
+
+
+ENCODE = """
+const encoded = array => btoa(Array.from(new Uint8Array(array.buffer), byte => String.fromCharCode(byte)).join(''));
+"""
+
+
+@pytest.fixture(scope="module")
+def noise() -> np.ndarray:
+    """(H, W, 4) uint8: the hardest picture, since every rounding shows."""
+    return np.random.default_rng(0).integers(0, 256, (90, 120, 4), dtype=np.uint8)
+
+
+@pytest.mark.skipif(int(cv2.__version__.split(".")[0]) < 5, reason="older versions of OpenCV round otherwise")
+def test_crops_are_those_of_opencv(page: Page, noise: np.ndarray) -> None:
+    size = (48, 64)
+    corners = np.random.default_rng(1).uniform(-30, 90, (40, 2))
+    boxes = np.concatenate([corners, corners + np.random.default_rng(2).uniform(8, 130, (40, 2))], axis=1).astype(
+        np.float32
+    )
+    got = page.tab.evaluate(
+        f"""async ([values, [height, width], boxes, size]) => {{
+            const {{cropOf, cutOut}} = await import('./js/geometry.js');
+            {ENCODE}
+            const picture = {{data: Uint8ClampedArray.from(values), width, height}};
+            return boxes.map(box => {{
+                const out = new Uint8Array(3 * size[0] * size[1]);
+                cutOut(picture, cropOf(box, size), size, out);
+                return encoded(out);
+            }});
+        }}""",
+        [noise.ravel().tolist(), noise.shape[:2], boxes.tolist(), size],
+    )
+    matrices = affine_matrices(*boxes_to_crops(xyxy_to_xywh(boxes), size[0] / size[1]), size)
+    for mine, matrix in zip(got, matrices, strict=True):
+        pixels = np.frombuffer(base64.b64decode(mine), np.uint8).reshape(size[1], size[0], 3)
+        np.testing.assert_array_equal(pixels, crop(noise[..., :3], matrix, size))
+
+
+@pytest.mark.parametrize("side", [64, 160, 416])
+def test_detector_sees_and_tells_what_python_does(page: Page, noise: np.ndarray, side: int) -> None:
+    rng = np.random.default_rng(3)
+    cells, strides = grid((side, side))
+    raw = np.concatenate([rng.normal(0, 1, (len(cells), 4)), rng.uniform(0, 1, (len(cells), 2))], axis=1).astype(np.float32)
+    seen, ratio, people = page.tab.evaluate(
+        f"""async ([values, [height, width], side, raw]) => {{
+            const yolox = await import('./js/yolox.js');
+            {ENCODE}
+            const picture = {{data: Uint8ClampedArray.from(values), width, height}};
+            const {{input, ratio}} = yolox.letterbox(picture, [side, side]);
+            const people = yolox.people(Float32Array.from(raw), 6, [side, side], ratio, [width, height], 0.3);
+            return [encoded(input), ratio, people];
+        }}""",
+        [noise.ravel().tolist(), noise.shape[:2], side, raw.ravel().tolist()],
+    )
+    expected = np.full((3, side, side), 114, np.float32)
+    assert ratio == letterbox(noise[..., :3], expected)
+    np.testing.assert_array_equal(np.frombuffer(base64.b64decode(seen), np.float32).reshape(expected.shape), expected)
+    scores = raw[:, 4] * raw[:, 5]
+    exact = decode(raw[:, :4], cells, strides) / ratio
+    boxes = rounded(exact, ratio)
+    usable = (scores >= 0.3) & ((boxes[:, 2:] > 0) & (boxes[:, :2] < (120, 90))).all(axis=1)
+    kept = suppress(exact[usable], scores[usable], 0.5)
+    np.testing.assert_array_equal([person["box"] for person in people], boxes[usable][kept])
+    np.testing.assert_array_equal(np.float32([person["score"] for person in people]), scores[usable][kept])

@@ -22,19 +22,10 @@ class Source(Strict):
 
     Attributes:
         annotations, images: where they are; without `annotations`, annotations.json beside the images.
-        synthetic: people to render into the zip `images` before training, unless it is there; with the network's keypoints.
-        teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
-        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
-        skeleton: of the file's keypoints and its teacher's, if it is not the network's: built-in name or YAML file. They
-            are matched by name; keypoints that the file does not know have no label there.
     """
 
     annotations: Path
     images: Path
-    synthetic: SyntheticConfig | None = None
-    teacher: Path | None = None
-    labels: bool = True
-    skeleton: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -42,6 +33,23 @@ class Source(Strict):
         if isinstance(values, dict) and isinstance(values.get("images"), (str, Path)) and values.get("annotations") is None:
             return {**values, "annotations": Path(values["images"]) / "annotations.json"}
         return values
+
+
+class TrainSource(Source):
+    """A data set to learn from.
+
+    Attributes:
+        synthetic: people to render into the zip `images` before training, unless it is there; with the network's keypoints.
+        teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
+        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
+        skeleton: of the file's keypoints and its teacher's, if it is not the network's: built-in name or YAML file. They
+            are matched by name; keypoints that the file does not know have no label there.
+    """
+
+    synthetic: SyntheticConfig | None = None
+    teacher: Path | None = None
+    labels: bool = True
+    skeleton: str | None = None
 
 
 class DataConfig(Strict):
@@ -56,7 +64,7 @@ class DataConfig(Strict):
         augment: training-time variation.
     """
 
-    train: tuple[Source, ...] = ()
+    train: tuple[TrainSource, ...] = ()
     val: Source | None = None
     boxes: Path | None = None
     cache: bool = False

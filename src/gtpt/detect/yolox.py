@@ -18,6 +18,7 @@ GREY = 114  # of the border that fills the network's input
 PERSON = 0
 MAX_OFFSET = 8  # cells between a confident cell and the centre of its box; trained networks stay below 3.5
 MAX_SIDE = 4  # sides of the input that a box may have
+STEPS = 16  # per pixel of the input, to which the sides of boxes are rounded
 BATCH = 8  # images per call of a network that takes any number
 
 
@@ -81,11 +82,12 @@ class YoloxDetector(Detector):
         scores = raw[:, 4] * raw[:, 5 + PERSON]
         sure = np.flatnonzero(scores >= self.threshold)
         self._refuse_decoded(raw[sure, :4], self._strides[sure])
-        boxes, scores = decode(raw[sure, :4], self._cells[sure], self._strides[sure]) / ratio, scores[sure]
+        exact, scores = decode(raw[sure, :4], self._cells[sure], self._strides[sure]) / ratio, scores[sure]
+        boxes = rounded(exact, ratio)
         size = np.array(picture.shape[1::-1], np.float32)
         usable = ((boxes[:, 2:] > np.maximum(boxes[:, :2], 0)) & (boxes[:, :2] < size)).all(axis=1)
-        boxes, scores = boxes[usable], scores[usable]  # without those in the grey border
-        keep = suppress(boxes, scores, self.nms)
+        exact, boxes, scores = exact[usable], boxes[usable], scores[usable]  # without those in the grey border
+        keep = suppress(exact, scores, self.nms)
         return Detections(boxes[keep], scores[keep])
 
     def _refuse_positions(self, raw: np.ndarray) -> None:
@@ -168,6 +170,15 @@ def decode(raw: np.ndarray, cells: np.ndarray, strides: np.ndarray) -> np.ndarra
     with np.errstate(over="ignore", invalid="ignore"):
         half = np.exp(raw[:, 2:4]) * strides / 2
         return np.concatenate([centers - half, centers + half], axis=1)
+
+
+def rounded(boxes: np.ndarray, ratio: float) -> np.ndarray:
+    """Boxes (N, 4) in pixels of the image, to sixteenths of a pixel of the input.
+
+    Finer digits differ between processors and runtimes, and a box that is off by a ten-thousandth of a pixel moves some
+    keypoints by a pixel or more: one grey level in the crop decides between two peaks of the same height.
+    """
+    return np.asarray(np.round(boxes * (STEPS * ratio)) / (STEPS * ratio))
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, max_iou: float) -> np.ndarray:

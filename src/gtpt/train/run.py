@@ -35,7 +35,7 @@ from gtpt.core.errors import InputError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.check import unpaired_sides
 from gtpt.data.coco import Persons, open_stores, read_coco
-from gtpt.data.config import DataConfig, Source
+from gtpt.data.config import DataConfig, Source, TrainSource
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
 from gtpt.data.synthetic import ensure_synthetic
@@ -181,7 +181,7 @@ def training_set(experiment: Experiment) -> CropDataset:
     )
 
 
-def teach(persons: Persons, teacher: TeacherMaps | None, source: Source) -> Persons:
+def teach(persons: Persons, teacher: TeacherMaps | None, source: TrainSource) -> Persons:
     """Persons who also have the keypoints that only the teacher sees; their visibility is how sure it is, below 1."""
     if teacher is None:
         if not source.labels:

@@ -95,7 +95,7 @@ class Renderer:
         self.shadow_target = self.gl.framebuffer(depth_attachment=self.depth_map)
         self.noise = self.gl.texture((256, 256), 4, _noise().tobytes())
         self.noise.build_mipmaps()
-        self.targets: dict[tuple[int, int], Any] = {}
+        self.target: Any = None
 
     def _array(self, program: Any, faces: np.ndarray) -> Any:
         content = [
@@ -123,7 +123,7 @@ class Renderer:
         self._draw_shadows(figures, matrix)
         target = self._target(size)
         target.use()
-        target.clear(0.0, 0.0, 0.0, 0.0, depth=1.0)
+        target.clear(0.0, 0.0, 0.0, 0.0, depth=1.0, viewport=target.viewport)
         self.noise.use(0)
         self.depth_map.use(2)
         for name, value in (
@@ -145,8 +145,9 @@ class Renderer:
             self._set_all("who", figure.number)
             for layer in figure.layers:
                 self._draw(layer)
-        color = np.frombuffer(target.read(components=4, attachment=0), np.uint8).reshape(size[1], size[0], 4)
-        about = np.frombuffer(target.read(components=2, attachment=1, dtype="f4"), np.float32).reshape(size[1], size[0], 2)
+        color, about = target.read(size, 4, attachment=0), target.read(size, 2, attachment=1, dtype="f4")
+        color = np.frombuffer(color, np.uint8).reshape(size[1], size[0], 4)
+        about = np.frombuffer(about, np.float32).reshape(size[1], size[0], 2)
         return color[::-1], about[::-1, :, 0], about[::-1, :, 1].astype(np.int32)
 
     def _draw_shadows(self, figures: list[Figure], matrix: np.ndarray) -> None:
@@ -184,14 +185,17 @@ class Renderer:
             texture.release()
 
     def _target(self, size: tuple[int, int]) -> Any:
-        if size not in self.targets:
-            if len(self.targets) >= 32:
-                for old in self.targets.values():
-                    old.release()
-                self.targets.clear()
-            attachments = [self.gl.texture(size, 4), self.gl.texture(size, 2, dtype="f4")]
-            self.targets[size] = self.gl.framebuffer(attachments, self.gl.depth_renderbuffer(size))
-        return self.targets[size]
+        """A frame buffer with a viewport of this size: one for all, that grows."""
+        if self.target is None or max(size[0] - self.target.width, size[1] - self.target.height) > 0:
+            whole = size
+            if self.target is not None:
+                whole = max(size[0], self.target.width), max(size[1], self.target.height)
+                for part in (*self.target.color_attachments, self.target.depth_attachment, self.target):
+                    part.release()  # a frame buffer does not release what it draws into
+            attachments = [self.gl.texture(whole, 4), self.gl.texture(whole, 2, dtype="f4")]
+            self.target = self.gl.framebuffer(attachments, self.gl.depth_renderbuffer(whole))
+        self.target.viewport = (0, 0, *size)
+        return self.target
 
 
 def _shader(name: str) -> str:

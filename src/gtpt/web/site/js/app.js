@@ -15,10 +15,10 @@ const REDETECT_NEVER = Infinity;
 
 /**
  * @typedef {object} Site  what `gtpt web` wrote about the folder
- * @property {string} version
  * @property {string} runtime  folder
- * @property {{file: string, name: string, bytes: number}} pose
- * @property {{file: string, name: string, bytes: number} | null} detector
+ * @property {number} min_score  least score of people whom a detector finds
+ * @property {{file: string, name: string}} pose
+ * @property {{file: string, name: string} | null} detector
  *
  * @typedef {object} OpenedPhoto
  * @property {string} name
@@ -35,14 +35,9 @@ const REDETECT_NEVER = Infinity;
  */
 
 class App {
-  settings = loadSettings();
   #canvas = byId('canvas', HTMLCanvasElement);
   #video = byId('video', HTMLVideoElement);
-  #panel = new Panel(this.settings, {
-    change: (reestimate) => this.#settingsChanged(reestimate),
-    select: () => this.#draw(),
-    wantKept: () => void this.#estimateAgain(),
-  });
+  #panel;
   #hand = new HandBoxes(byId('hand-layer', HTMLElement), () => void this.#estimateAgain());
   /** @type {Engine} */
   #engine;
@@ -55,9 +50,15 @@ class App {
   #work = new AbortController(); // of what is open: a video that plays, an analysis
   #estimates = 0;
 
-  /** @param {Engine} engine */
-  constructor(engine) {
+  /** @param {Engine} engine @param {import('./settings.js').Settings} settings */
+  constructor(engine, settings) {
     this.#engine = engine;
+    this.settings = settings;
+    this.#panel = new Panel(settings, {
+      change: (reestimate) => this.#settingsChanged(reestimate),
+      select: () => this.#draw(),
+      wantKept: () => void this.#estimateAgain(),
+    });
     this.#bindFiles();
     this.#bindTransport();
     this.#bindSaving();
@@ -185,10 +186,10 @@ class App {
   /** @param {File} file  a pose network says so in its metadata; anything else must be a detector */
   async #openModel(file) {
     const bytes = await file.arrayBuffer();
-    const { readOnnx } = await import('./onnx_file.js');
+    const { readMetadata } = await import('./onnx_file.js');
     let metadata;
     try {
-      ({ metadata } = readOnnx(new Uint8Array(bytes)));
+      metadata = readMetadata(new Uint8Array(bytes));
     } catch (error) {
       say(`${file.name} cannot be used: ${reason(error)}.`, 'problem');
       return;
@@ -343,7 +344,8 @@ class App {
 
   /** @param {import('./types.js').Detection[] | null} boxes */
   #request(boxes) {
-    return { boxes, threshold: 0.3, refine: this.#find === 'whole' && boxes !== null, kept: this.#panel.wantsKept };
+    const [refine, unique] = [this.#find === 'whole' && boxes !== null, this.#find === 'detector'];
+    return { boxes, threshold: 0.3, refine, unique, kept: this.#panel.wantsKept };
   }
 
   /**
@@ -472,7 +474,8 @@ class App {
 
   /** @template {import('./types.js').Poses | null} T @param {T} poses @returns {T}  those with a high enough score */
   #visible(poses) {
-    return poses && { ...poses, people: poses.people.filter((person) => person.score >= this.settings.minScore) };
+    const least = this.#panel.leastScore;
+    return poses && { ...poses, people: poses.people.filter((person) => person.score >= least) };
   }
 
   // ---- playback
@@ -574,7 +577,7 @@ async function start() {
   const engine = new Engine(new URL(site.runtime, document.baseURI).href, (facts, lost) =>
     app.engineChanged(facts, lost),
   );
-  app = new App(engine);
+  app = new App(engine, loadSettings(site.min_score));
   byId('backend-choice', HTMLSelectElement).addEventListener('change', (event) => {
     app.settings.backend = /** @type {any} */ (event.target).value;
     saveSettings(app.settings);

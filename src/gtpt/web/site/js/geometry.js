@@ -25,7 +25,8 @@ export function cropOf(box, inputSize) {
 }
 
 /**
- * Cut one person out: bilinear, black outside the picture.
+ * Cut one person out: bilinear, black outside the picture. Bit for bit what OpenCV 5 gives where the processor multiplies and
+ * adds in one step, since one grey level in a crop moves a keypoint whose peak is flat.
  *
  * @param {import('./types.js').Pixels} picture  RGBA
  * @param {Crop} crop
@@ -34,41 +35,55 @@ export function cropOf(box, inputSize) {
  */
 export function cutOut(picture, crop, [width, height], out) {
   const { data } = picture;
-  const columns = taps(width, crop.scale, crop.shift[0], picture.width);
-  const rows = taps(height, crop.scale, crop.shift[1], picture.height);
+  const columns = taps(width, crop.scale, crop.shift[0], picture.width, true);
+  const rows = taps(height, crop.scale, crop.shift[1], picture.height, false);
   let o = 0;
   for (let row = 0; row < height; row++) {
     const [top, bottom] = [4 * rows.low[row] * picture.width, 4 * rows.high[row] * picture.width];
     for (let column = 0; column < width; column++) {
       const [left, right] = [4 * columns.low[column], 4 * columns.high[column]];
+      const [first, second] = [columns.hasLow[column], columns.hasHigh[column]];
       for (let c = 0; c < 3; c++) {
-        const above = data[top + left + c] * columns.first[column] + data[top + right + c] * columns.second[column];
-        const below =
-          data[bottom + left + c] * columns.first[column] + data[bottom + right + c] * columns.second[column];
-        out[o++] = above * rows.first[row] + below * rows.second[row] + 0.5;
+        const above = between(data[top + left + c] * first, data[top + right + c] * second, columns.share[column]);
+        const below = between(data[bottom + left + c] * first, data[bottom + right + c] * second, columns.share[column]);
+        out[o++] = roundHalfEven(between(above * rows.hasLow[row], below * rows.hasHigh[row], rows.share[row]));
       }
     }
   }
 }
 
+/** @param {number} a @param {number} b @param {number} share  of b; all float32, as is what comes out: one fused step */
+function between(a, b, share) {
+  return Math.fround(a + share * Math.fround(b - a));
+}
+
 /**
- * The two pixels that each pixel of a line is made of, and their weights; those outside the picture weigh nothing.
+ * The two pixels that each pixel of a line is made of, the second one's share, and whether they are in the picture (1 or 0).
  *
  * @param {number} count  pixels of the line
  * @param {number} scale @param {number} shift  of the crop
  * @param {number} limit  pixels of the picture in this direction
+ * @param {boolean} fused  whether OpenCV multiplies and adds in one step here
  */
-function taps(count, scale, shift, limit) {
-  const [low, high] = [new Int32Array(count), new Int32Array(count)];
-  const [first, second] = [new Float64Array(count), new Float64Array(count)];
+function taps(count, scale, shift, limit, fused) {
+  const [low, high, share] = [new Int32Array(count), new Int32Array(count), new Float32Array(count)];
+  const [hasLow, hasHigh] = [new Uint8Array(count), new Uint8Array(count)];
+  const inverse = scale * (1 / (scale * scale)); // as OpenCV inverts a matrix, to the last bit
+  const [step, start] = [Math.fround(inverse), Math.fround(-inverse * shift)];
   for (let i = 0; i < count; i++) {
-    const at = Math.fround(i * Math.fround(1 / scale) + Math.fround(-shift / scale)); // float32 as in OpenCV
+    const at = Math.fround((fused ? i * step : Math.fround(i * step)) + start);
     const before = Math.floor(at);
+    share[i] = at - before;
     [low[i], high[i]] = [before, before + 1].map((pixel) => Math.min(Math.max(pixel, 0), limit - 1));
-    first[i] = before >= 0 && before < limit ? 1 - (at - before) : 0;
-    second[i] = before >= -1 && before < limit - 1 ? at - before : 0;
+    [hasLow[i], hasHigh[i]] = [before, before + 1].map((pixel) => Number(pixel >= 0 && pixel < limit));
   }
-  return { low, high, first, second };
+  return { low, high, share, hasLow, hasHigh };
+}
+
+/** @param {number} value */
+export function roundHalfEven(value) {
+  const rounded = Math.round(value);
+  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
 }
 
 /**
@@ -77,7 +92,8 @@ function taps(count, scale, shift, limit) {
  * @returns {Float32Array}  in pixels of the picture
  */
 export function toPicture(points, crop) {
-  return points.map((value, i) => (value - crop.shift[i % 2]) / crop.scale);
+  const inverse = 1 / crop.scale;
+  return points.map((value, i) => value * inverse - inverse * crop.shift[i % 2]);
 }
 
 /**
@@ -93,8 +109,9 @@ export function boxOfPose(person, size, margin = 0.15) {
   if (sure.length < 4) return person.box;
   const [xs, ys] = [0, 1].map((axis) => sure.map((i) => person.keypoints[2 * i + axis]));
   const [x1, y1, x2, y2] = [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)];
-  const [padX, padY] = [(x2 - x1) * margin, (y2 - y1) * margin];
-  const box = clip([x1 - padX, y1 - padY, x2 + padX, y2 + padY], size);
+  const f = Math.fround; // as in Python: the same box to the last bit
+  const [padX, padY] = [f(f(x2 - x1) * f(margin)), f(f(y2 - y1) * f(margin))];
+  const box = clip([f(x1 - padX), f(y1 - padY), f(x2 + padX), f(y2 + padY)], size);
   return box[2] - box[0] >= 2 && box[3] - box[1] >= 2 ? box : person.box;
 }
 

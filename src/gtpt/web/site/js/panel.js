@@ -61,6 +61,13 @@ export class Panel {
     return byId('pruning', HTMLDetailsElement).open && Boolean(this.#facts?.showsPruning);
   }
 
+  /** Of people in sight: whoever has a box from somewhere else is, and scores without a calibration are no probabilities. */
+  get leastScore() {
+    return this.#sifts ? this.#settings.minScore : 0;
+  }
+
+  #sifts = false;
+
   /** @param {string} id @param {'threshold' | 'minScore'} name */
   #bindSlider(id, name) {
     const [slider, value] = [byId(id, HTMLInputElement), byId(`${id}-value`, HTMLOutputElement)];
@@ -110,6 +117,8 @@ export class Panel {
     byId('choose-detector', HTMLElement).hidden = !missing;
     for (const id of ['add-box', 'clear-boxes']) byId(id, HTMLElement).hidden = wanted !== 'hand';
     byId('every-row', HTMLElement).hidden = find !== 'detector';
+    this.#sifts = find === 'detector' && Boolean(this.#facts?.network.calibrated);
+    byId('min-score-row', HTMLElement).hidden = !this.#sifts;
     if (this.#facts) this.showEngine(this.#facts);
   }
 
@@ -183,7 +192,7 @@ export class Panel {
     hint.hidden = Boolean(person?.kept);
     hint.textContent =
       this.#facts && !this.#facts.showsPruning
-        ? 'This network does not tell which patches it kept.'
+        ? 'This file does not tell which patches it kept: `gtpt web --weights FILE` prepares one that does.'
         : 'Open a picture with somebody in it.';
     if (!person?.kept || !picture || !poses || !this.#facts) return sheet.replaceChildren();
     const { network } = this.#facts;

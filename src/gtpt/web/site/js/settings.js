@@ -7,7 +7,7 @@ const KEY = 'gtpt-settings';
  * @typedef {object} Settings
  * @property {'detector' | 'whole' | 'hand'} find  how people are found
  * @property {number} threshold  of keypoints
- * @property {number} minScore  of people
+ * @property {number} minScore  of people whom a detector finds
  * @property {boolean} ids
  * @property {boolean} smooth
  * @property {boolean} boxes
@@ -15,11 +15,10 @@ const KEY = 'gtpt-settings';
  * @property {'auto' | 'webgpu' | 'wasm'} backend
  */
 
-/** @type {Settings} */
-export const DEFAULTS = {
+/** @type {Omit<Settings, 'minScore'>} */
+const DEFAULTS = {
   find: 'detector',
   threshold: VISIBLE,
-  minScore: 0,
   ids: true,
   smooth: true,
   boxes: false,
@@ -27,16 +26,17 @@ export const DEFAULTS = {
   backend: 'auto',
 };
 
-/** @returns {Settings} */
-export function loadSettings() {
+/** @param {number} minScore  unless the user chose another @returns {Settings} */
+export function loadSettings(minScore) {
+  const defaults = { ...DEFAULTS, minScore };
   try {
     const stored = JSON.parse(localStorage.getItem(KEY) ?? '{}');
-    const known = Object.entries(DEFAULTS).map(([name, value]) => {
+    const known = Object.entries(defaults).map(([name, value]) => {
       return [name, typeof stored[name] === typeof value ? stored[name] : value];
     });
     return Object.fromEntries(known);
   } catch {
-    return { ...DEFAULTS }; // storage is off, or holds something else
+    return defaults; // storage is off, or holds something else
   }
 }
 

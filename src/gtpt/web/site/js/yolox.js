@@ -1,9 +1,11 @@
 /** YOLOX: what goes into the network, and people from what comes out; the same numbers as `gtpt.detect` in Python. */
+import { roundHalfEven } from './geometry.js';
 
 const STRIDES = [8, 16, 32];
 const GREY = 114; // of the border that fills the input
 const PERSON = 0;
 const UNIT = 2048; // weight 1 in fixed point
+const STEPS = 16; // per pixel of the input, to which the sides of boxes are rounded
 const NMS = 0.5; // of two boxes that overlap by more, the one with the lower score is left out
 
 /**
@@ -16,8 +18,8 @@ const NMS = 0.5; // of two boxes that overlap by more, the one with the lower sc
 export function letterbox({ data, width, height }, [inputWidth, inputHeight]) {
   const ratio = Math.min(inputHeight / height, inputWidth / width);
   const [w, h] = [width, height].map((side) => Math.max(Math.trunc(side * ratio), 1));
-  const columns = taps(width, w);
-  const rows = taps(height, h);
+  const columns = taps(width, w, true);
+  const rows = taps(height, h, false);
   const plane = inputWidth * inputHeight;
   const input = new Float32Array(3 * plane).fill(GREY);
   for (let y = 0; y < h; y++) {
@@ -41,25 +43,20 @@ export function letterbox({ data, width, height }, [inputWidth, inputHeight]) {
  *
  * @param {number} from  length of the line
  * @param {number} to  length of the resized one
+ * @param {boolean} whole  whether beyond the edge one pixel has all of the weight, as in rows, or it is still split in two
  */
-function taps(from, to) {
+function taps(from, to, whole) {
   const [low, high, first, second] = [new Int32Array(to), new Int32Array(to), new Int32Array(to), new Int32Array(to)];
   const scale = 1 / (to / from);
   for (let i = 0; i < to; i++) {
     const at = Math.fround((i + 0.5) * scale - 0.5);
-    low[i] = Math.min(Math.max(Math.floor(at), 0), from - 1);
-    high[i] = Math.min(low[i] + 1, from - 1);
-    const share = at < 0 || at >= from - 1 ? 0 : Math.fround(at - low[i]);
+    const before = Math.floor(at);
+    [low[i], high[i]] = [before, before + 1].map((pixel) => Math.min(Math.max(pixel, 0), from - 1));
+    const share = whole && (at < 0 || at >= from - 1) ? 0 : Math.fround(at - before);
     first[i] = roundHalfEven(Math.fround(1 - share) * UNIT);
     second[i] = roundHalfEven(share * UNIT);
   }
   return { low, high, first, second };
-}
-
-/** @param {number} value */
-function roundHalfEven(value) {
-  const rounded = Math.round(value);
-  return rounded - value === 0.5 && rounded % 2 ? rounded - 1 : rounded;
 }
 
 /** @param {import('./types.js').Size} inputSize  @returns {number}  cells that the network rates */
@@ -79,18 +76,19 @@ export function cellCount([width, height]) {
 export function people(raw, columns, inputSize, ratio, [width, height], threshold) {
   /** @type {import('./types.js').Detection[]} */
   const found = [];
+  const f = Math.fround; // Python computes these in float32
   let cell = 0;
   for (const stride of STRIDES) {
     const [across, down] = inputSize.map((side) => Math.floor(side / stride));
     for (let row = 0; row < down; row++) {
       for (let column = 0; column < across; column++, cell++) {
         const at = cell * columns;
-        const score = Math.fround(raw[at + 4] * raw[at + 5 + PERSON]);
+        const score = f(raw[at + 4] * raw[at + 5 + PERSON]);
         if (!(score >= threshold)) continue;
-        const [x, y] = [(raw[at] + column) * stride, (raw[at + 1] + row) * stride];
-        const [w, h] = [(Math.exp(raw[at + 2]) * stride) / 2, (Math.exp(raw[at + 3]) * stride) / 2];
-        const box = [x - w, y - h, x + w, y + h].map((side) => Math.fround(side / ratio));
-        const [x1, y1, x2, y2] = box;
+        const [x, y] = [f(raw[at] + column) * stride, f(raw[at + 1] + row) * stride];
+        const [w, h] = [2, 3].map((side) => (f(Math.exp(raw[at + side])) * stride) / 2);
+        const box = [x - w, y - h, x + w, y + h].map((side) => f(f(side) / f(ratio)));
+        const [x1, y1, x2, y2] = rounded(box, ratio);
         // not those in the grey border
         if (x2 > Math.max(x1, 0) && y2 > Math.max(y1, 0) && x1 < width && y1 < height) {
           found.push({ box: /** @type {import('./types.js').Box} */ (box), score });
@@ -98,7 +96,14 @@ export function people(raw, columns, inputSize, ratio, [width, height], threshol
       }
     }
   }
-  return suppress(found, NMS);
+  return suppress(found, NMS).map(({ box, score }) => ({ box: rounded(box, ratio), score }));
+}
+
+/** @param {number[]} box @param {number} ratio  of `letterbox` @returns {import('./types.js').Box} */
+function rounded(box, ratio) {
+  const steps = Math.fround(STEPS * ratio);
+  const sides = box.map((side) => Math.fround(roundHalfEven(Math.fround(side * steps)) / steps));
+  return /** @type {import('./types.js').Box} */ (sides);
 }
 
 /**
