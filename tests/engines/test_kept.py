@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import gtpt
 from gtpt.core.errors import GtptError, WeightsError
 from gtpt.core.skeleton import load_skeleton
 from gtpt.engines import open_engine
-from gtpt.engines.kept import kept_patches, pruning_stages, with_choices
+from gtpt.engines.kept import kept_patches, pruning_stages, with_choices, with_named_choices
 from gtpt.model.config import make_config
 from gtpt.weights import resolve
 
@@ -85,6 +86,17 @@ def test_a_file_with_other_choices_is_refused() -> None:
     model, config = resolve("gtpt-t-coco17", format="onnx").read_bytes(), make_config("gtpt-t", keep_rates=(1, 1, 1, 1))
     with pytest.raises(WeightsError, match="shows 7 choices of patches, its configuration has 0"):
         with_choices(model, config)
+
+
+def test_a_file_can_say_which_output_is_of_which_stage(crops: np.ndarray) -> None:
+    ort = pytest.importorskip("onnxruntime")
+    exported = open_engine(resolve("gtpt-t-coco17", format="onnx"), threads=1)
+    config = exported.info.config
+    session = ort.InferenceSession(with_named_choices(resolve("gtpt-t-coco17", format="onnx").read_bytes(), config))
+    stages = json.loads(session.get_modelmeta().custom_metadata_map["kept"])
+    assert {stage["name"]: tuple(stage["groups"]) for stage in stages} == pruning_stages(config)
+    names = [name for stage in stages for name in stage["outputs"]]
+    assert_same_sets(kept_patches(config, session.run(names, {"crops": crops})), exported.kept(crops))  # type: ignore[attr-defined]
 
 
 def test_the_sheet_needs_no_torch(tmp_path: Path) -> None:

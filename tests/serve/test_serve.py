@@ -28,9 +28,9 @@ from gtpt.detect import Detections, Detector, WholeImage
 httpx = pytest.importorskip("httpx")
 uvicorn = pytest.importorskip("uvicorn")
 pytest.importorskip("fastapi")
-from gtpt.serve import Limits, create_app  # noqa: E402
+from gtpt.serve import Limits, app, create_app, uploads  # noqa: E402
 from gtpt.serve.app import find_poses  # noqa: E402
-from gtpt.serve.uploads import Picture  # noqa: E402
+from gtpt.serve.uploads import Picture, Upload  # noqa: E402
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 PHOTO = (PHOTOS / "cameraman.jpg").read_bytes()
@@ -95,6 +95,22 @@ def test_image_gives_what_the_estimator_gives(client: Any, estimator: PoseEstima
     assert answer.json() == json.loads(expected.to_json())
     whole = client.post("/v1/poses", content=PHOTO, headers={"content-type": "application/octet-stream"})
     assert Poses.from_dict(whole.json()).boxes.tolist() == [[0, 0, 512, 512]]  # the detector's
+
+
+def test_pictures_are_decoded_in_a_few_threads(estimator: PoseEstimator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each thread that decodes keeps memory: as many as there are cores are enough for any number of clients."""
+    threads = set()
+
+    def decode(upload: Upload, limits: Limits) -> Picture:
+        threads.add(threading.get_ident())
+        time.sleep(0.02)
+        return uploads.decode(upload, limits)
+
+    monkeypatch.setattr(app, "decode", decode)
+    monkeypatch.setattr(app, "available_cores", lambda: 2)
+    with serving(create_app(estimator, WholeImage())) as client, ThreadPoolExecutor(8) as clients:
+        answers = clients.map(lambda _: client.post("/v1/poses", content=PHOTO, headers=JPEG).status_code, range(8))
+        assert set(answers) == {200} and len(threads) == 2
 
 
 def test_who_is_found_counts_as_in_python() -> None:

@@ -175,8 +175,8 @@ def decode(raw: np.ndarray, cells: np.ndarray, strides: np.ndarray) -> np.ndarra
 def rounded(boxes: np.ndarray, ratio: float) -> np.ndarray:
     """Boxes (N, 4) in pixels of the image, to sixteenths of a pixel of the input.
 
-    Finer digits differ between processors and runtimes, and a box that is off by a ten-thousandth of a pixel moves one
-    keypoint in thirty by a pixel or more: one grey level in the crop decides between two peaks of the same height.
+    Finer digits differ between processors and runtimes, and a box that is off by a ten-thousandth of a pixel moves some
+    keypoints by a pixel or more: one grey level in the crop decides between two peaks of the same height.
     """
     return np.asarray(np.round(boxes * (STEPS * ratio)) / (STEPS * ratio))
 

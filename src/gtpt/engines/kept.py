@@ -6,6 +6,7 @@ part that comes twice is merged, so that a second graph with nothing but outputs
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,8 +14,9 @@ import numpy as np
 from gtpt.core.errors import WeightsError
 from gtpt.model.config import GTPTConfig
 
-GRAPH, NODE, OUTPUT = 7, 1, 12  # fields of the model, and of its graph
+GRAPH, METADATA, NODE, OUTPUT = 7, 14, 1, 12  # fields of the model, and of its graph
 NODE_OUTPUT, NODE_TYPE, NAME = 2, 4, 1  # of a node, and of an output
+KEY, VALUE = 1, 2  # of an entry of the metadata
 VARINT, EIGHT_BYTES, BYTES, FOUR_BYTES = 0, 1, 2, 5  # how fields are stored
 
 Stages = Mapping[str, Sequence[int]]
@@ -50,6 +52,21 @@ def with_choices(model: bytes, config: GTPTConfig) -> tuple[bytes, list[str]]:
         )
     outputs = b"".join(_message(OUTPUT, _message(NAME, name.encode())) for name in names)
     return model + _message(GRAPH, outputs), names
+
+
+def with_named_choices(model: bytes, config: GTPTConfig) -> bytes:
+    """An ONNX file as of `with_choices` that says itself, in its metadata under "kept", which output is of which stage.
+
+    That is a list of stages in JSON: "name", "groups" that choose (none: all together), and the "outputs" of these choices.
+    """
+    model, names = with_choices(model, config)
+    left = iter(names)
+    stages = [
+        {"name": name, "groups": groups, "outputs": [next(left) for _ in groups or [None]]}
+        for name, groups in pruning_stages(config).items()
+    ]
+    entry = _message(KEY, b"kept") + _message(VALUE, json.dumps(stages).encode())
+    return model + _message(METADATA, entry)
 
 
 def kept_patches(config: GTPTConfig, choices: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:

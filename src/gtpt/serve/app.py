@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import cv2
 import numpy as np
@@ -17,7 +18,6 @@ from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,6 +25,7 @@ from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import GtptError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detector
+from gtpt.engines.processes import available_cores
 from gtpt.estimator import PoseEstimator, who_counts
 from gtpt.io.formats import to_coco, to_openpose
 from gtpt.serve.batching import Batcher, ClosedError, QueueFullError
@@ -66,6 +67,9 @@ PROBLEMS = {
 }
 
 
+Result = TypeVar("Result")
+
+
 class Format(str, Enum):
     """What an answer looks like."""
 
@@ -100,8 +104,10 @@ def create_app(
         batcher.start()
         app.state.batcher = batcher
         metrics.queue.set_function(lambda: len(batcher))
-        yield
-        await batcher.stop()
+        # more threads would not decode faster, but each keeps memory of its own once it has held a picture
+        with ThreadPoolExecutor(available_cores(), thread_name_prefix="gtpt-codec") as app.state.codec:
+            yield
+            await batcher.stop()
 
     app = FastAPI(
         title="gtpt",
@@ -149,16 +155,16 @@ def _add_poses(app: FastAPI, limits: Limits, metrics: Metrics) -> None:
         An image as the body gives its poses as `Poses.to_dict`; multipart gives `{"results": [{"name", ...}, ...]}`.
         Without boxes a detector finds the people.
         """
-        begin, status = time.monotonic(), 500
+        begin, status, codec = time.monotonic(), 500, request.app.state.codec
         try:
             uploads, several = await read_uploads(request, boxes, limits)
             if format is Format.image and len(uploads) > 1:
                 raise HTTPException(422, "format=image answers one image: send one")
             with _places(request.app.state.batcher, len(uploads)) as places:
-                work = _answers(uploads, places, limits)
+                work = _answers(uploads, places, limits, codec)
                 pairs = await _unless_gone(request, asyncio.wait_for(work, limits.answer_s))
             metrics.people.inc(sum(len(found) for _, found in pairs))
-            answer = await run_in_threadpool(_render, pairs, format, threshold, several)
+            answer = await _in_thread(codec, _render, pairs, format, threshold, several)
             status = answer.status_code
         except HTTPException as problem:
             status = problem.status_code
@@ -196,8 +202,14 @@ class _places:  # a context manager that reads as a noun
         self._batcher.release(self._left)
 
 
-async def _answers(uploads: Sequence[Any], places: _places, limits: Limits) -> list[tuple[Picture, Poses]]:
-    pictures = [await run_in_threadpool(decode, upload, limits) for upload in uploads]
+async def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., Result], *arguments: Any) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(threads, work, *arguments)
+
+
+async def _answers(
+    uploads: Sequence[Any], places: _places, limits: Limits, codec: ThreadPoolExecutor
+) -> list[tuple[Picture, Poses]]:
+    pictures = [await _in_thread(codec, decode, upload, limits) for upload in uploads]
     tasks = [asyncio.ensure_future(places.submit(picture)) for picture in pictures]
     try:
         return list(zip(pictures, await asyncio.gather(*tasks), strict=True))

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from gtpt.core.errors import InputError
+from gtpt.core.errors import InputError, WeightsError
 from gtpt.detect import DEFAULT_DETECTOR, YoloxDetector
 from gtpt.engines import open_engine
+from gtpt.engines.kept import with_named_choices
 from gtpt.estimator import DEFAULT_WEIGHTS, MIN_SCORE
+from gtpt.model.config import GTPTConfig
 from gtpt.web.runtime import NAME, VERSION, read_runtime
 from gtpt.weights import load_registry, resolve
 
@@ -71,7 +73,7 @@ def write_web(
     folder = Path(folder)
     _check_folder(folder)
     pose = resolve(weights, format="onnx", task="pose")
-    open_engine(pose, "onnxruntime", threads=1)  # refuse now what the page would refuse later
+    network = open_engine(pose, "onnxruntime", threads=1)  # refuse now what the page would refuse later
     models = {"pose": pose}
     if detector is not None:
         models["detector"] = resolve(detector, format="onnx", task="detector")
@@ -96,7 +98,8 @@ def write_web(
         # many hosts do not know that *.mjs is JavaScript, and browsers run nothing of an unknown kind
         written.add(f"runtime/{name.removesuffix('.mjs')}.js" if name.endswith(".mjs") else f"runtime/{name}", content)
     for role, path in models.items():
-        written.add(entries[role], path.read_bytes())
+        content = path.read_bytes()
+        written.add(entries[role], _telling(content, network.info.config) if role == "pose" else content)
     for path in sorted(SITE.rglob("*")):
         if path.is_file() and path.name != WORKER:
             written.add(path.relative_to(SITE).as_posix(), path.read_bytes())
@@ -125,6 +128,14 @@ class _Writer:
     def digest(self) -> str:
         """Of everything so far: another content, another cache of the page."""
         return hashlib.sha256(json.dumps(self.digests, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _telling(model: bytes, config: GTPTConfig) -> bytes:
+    """The network with outputs for the pictures of what it kept; as it is where its graph is of somebody else's making."""
+    try:
+        return with_named_choices(model, config)
+    except WeightsError:
+        return model
 
 
 def _check_folder(folder: Path) -> None:

@@ -186,10 +186,10 @@ class App {
   /** @param {File} file  a pose network says so in its metadata; anything else must be a detector */
   async #openModel(file) {
     const bytes = await file.arrayBuffer();
-    const { readOnnx } = await import('./onnx_file.js');
+    const { readMetadata } = await import('./onnx_file.js');
     let metadata;
     try {
-      ({ metadata } = readOnnx(new Uint8Array(bytes)));
+      metadata = readMetadata(new Uint8Array(bytes));
     } catch (error) {
       say(`${file.name} cannot be used: ${reason(error)}.`, 'problem');
       return;

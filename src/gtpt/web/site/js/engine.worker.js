@@ -2,8 +2,8 @@
 import { distinct } from './distinct.js';
 import { boxOfPose, cropOf, cutOut, isInside, toPicture } from './geometry.js';
 import { calibrate, readNetwork } from './network.js';
-import { addOutputs, readOnnx } from './onnx_file.js';
-import { choiceCount, keptPatches } from './pruning.js';
+import { readMetadata } from './onnx_file.js';
+import { keptPatches } from './pruning.js';
 import { decode } from './simcc.js';
 import * as yolox from './yolox.js';
 
@@ -16,8 +16,6 @@ let ort = null;
 let poseSession = null;
 /** @type {import('./types.js').Network} */
 let network;
-/** @type {string[]} values inside the graph that tell what was pruned; empty if the file's graph is another one */
-let choices = [];
 /** @type {number | null} */
 let fixedBatch = null;
 /** @type {{session: any, inputSize: import('./types.js').Size, input: string, output: string} | null} */
@@ -38,21 +36,18 @@ let board = null;
  */
 async function open({ runtime, backend: wanted, threads, pose }) {
   const bytes = new Uint8Array(pose);
-  const file = readOnnx(bytes);
-  network = readNetwork(file.metadata);
-  choices = file.topK.length === choiceCount(network.stages) ? file.topK : [];
-  const model = choices.length ? addOutputs(bytes, choices) : bytes;
+  network = readNetwork(readMetadata(bytes));
   const usesGpu = wanted === 'webgpu' || (wanted === 'auto' && (await hasGpu()));
   let note = '';
   if (usesGpu) {
     try {
-      await start('webgpu', runtime, 1, model);
+      await start('webgpu', runtime, 1, bytes);
     } catch (error) {
       note = `WebGPU could not be used (${reason(error)}), so this runs in WebAssembly.`;
     }
   }
-  if (!usesGpu || note) await start('wasm', runtime, threads, model);
-  return { network, backend, threads: backend === 'wasm' ? threads : 0, showsPruning: choices.length > 0, note };
+  if (!usesGpu || note) await start('wasm', runtime, threads, bytes);
+  return { network, backend, threads: backend === 'wasm' ? threads : 0, showsPruning: network.stages.length > 0, note };
 }
 
 /** Whether there is a graphics processor; one that is imitated by the CPU is slower than WebAssembly. */
@@ -98,7 +93,7 @@ async function useDetector({ bytes }) {
     detector = null;
     return null;
   }
-  readOnnx(new Uint8Array(bytes));
+  readMetadata(new Uint8Array(bytes));
   const session = await createSession(new Uint8Array(bytes));
   const { name, shape, type } = session.inputMetadata[0];
   const [, channels, height, width] = shape ?? [];
@@ -224,23 +219,14 @@ async function posesOfBatch(picture, found, withKept) {
     const scores = calibrate(rawScores, network.calibration);
     const score = detection * (scores.reduce((sum, value) => sum + value, 0) / keypoints);
     const person = { box, detection, score, id: null, keypoints: toPicture(points, crops[i]), scores, rawScores };
-    return withKept
-      ? {
-          ...person,
-          kept: keptPatches(
-            network,
-            choices.map((name) => outputs[name]),
-            i,
-          ),
-        }
-      : person;
+    return withKept ? { ...person, kept: keptPatches(network, outputs, i) } : person;
   });
 }
 
 /** @param {Uint8Array} input @param {number} count @param {boolean} withKept */
 function runPose(input, count, withKept) {
   const [width, height] = network.inputSize;
-  const wanted = ['x', 'y', ...(withKept ? choices : [])];
+  const wanted = ['x', 'y', ...(withKept ? network.stages.flatMap((stage) => stage.outputs) : [])];
   return poseSession.run({ crops: new ort.Tensor('uint8', input, [count, height, width, 3]) }, wanted);
 }
 

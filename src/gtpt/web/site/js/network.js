@@ -33,7 +33,7 @@ export function readNetwork(metadata) {
     skeleton: readSkeleton(header.skeleton),
     calibration: header.calibration ?? { raw: [0, IDEAL], calibrated: [0, 1] },
     calibrated: Boolean(header.calibration),
-    stages: pruningStages(config, width, height),
+    stages: JSON.parse(metadata.get('kept') ?? '[]'),
   };
 }
 
@@ -61,29 +61,6 @@ function readSkeleton(file) {
     partOf,
     file,
   };
-}
-
-/**
- * When patches are dropped, and by whom: once for all groups in the middle of the coarse encoder, then by each group.
- *
- * @param {any} config @param {number} width @param {number} height  of the input
- * @returns {import('./types.js').Stage[]}
- */
-function pruningStages(config, width, height) {
-  const patches = Math.floor(width / (4 * config.patch[1])) * Math.floor(height / (4 * config.patch[0]));
-  const keep = config.keep_rates.map((/** @type {number} */ rate) => Math.floor(patches * rate));
-  const fine = config.groups.map((/** @type {any} */ group) =>
-    group.parts.reduce((/** @type {number} */ sum, /** @type {any} */ part) => sum + part[1].length, 0),
-  );
-  const everyone = fine.map((/** @type {number} */ _, /** @type {number} */ g) => g);
-  /** @type {import('./types.js').Stage[]} */
-  const stages = [];
-  if (keep[0] < patches) stages.push({ name: 'coarse0', groups: [] });
-  if (keep[1] < keep[0]) stages.push({ name: `coarse${config.coarse_layers / 2}`, groups: [] });
-  const entry = everyone.filter((/** @type {number} */ g) => keep[2] - fine[g] < keep[1]);
-  if (entry.length) stages.push({ name: 'entry', groups: entry });
-  if (keep[3] < keep[2]) stages.push({ name: `group${config.group_layers / 2}`, groups: everyone });
-  return stages;
 }
 
 /**

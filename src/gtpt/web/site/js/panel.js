@@ -192,7 +192,7 @@ export class Panel {
     hint.hidden = Boolean(person?.kept);
     hint.textContent =
       this.#facts && !this.#facts.showsPruning
-        ? 'This network does not tell which patches it kept.'
+        ? 'This file does not tell which patches it kept: `gtpt web --weights FILE` prepares one that does.'
         : 'Open a picture with somebody in it.';
     if (!person?.kept || !picture || !poses || !this.#facts) return sheet.replaceChildren();
     const { network } = this.#facts;

@@ -26,6 +26,7 @@
  * @typedef {object} Stage  one prune of the network
  * @property {string} name  e.g. "coarse3", "entry", "group3"
  * @property {number[]} groups  which groups prune there; empty: all share one prune
+ * @property {string[]} outputs  of the network that tell the choices, one per prune
  *
  * @typedef {object} Network  what an exported file says about itself
  * @property {string} name
@@ -35,7 +36,7 @@
  * @property {Skeleton} skeleton
  * @property {{raw: number[], calibrated: number[]}} calibration
  * @property {boolean} calibrated  whether the file brought its own calibration
- * @property {Stage[]} stages
+ * @property {Stage[]} stages  that its outputs tell of: all, or none in a file that `gtpt web` did not prepare
  *
  * @typedef {object} Kept  the patches that survived a stage
  * @property {string} stage
