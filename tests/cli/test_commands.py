@@ -398,10 +398,8 @@ def test_export_and_verify(weights: Path, tmp_path: Path, capsys: pytest.Capture
     assert run("predict", photo, "--boxes", "whole-image", "-w", out, "-o", tmp_path / "o", "--no-draw") == 0
     assert run("export", weights, "-o", out, "--precision", "int3") == 2
     capsys.readouterr()
-    assert (
-        run("export", weights, "-o", tmp_path / "d.onnx", "--decode", "--float-input", "--opset", 20, "--verify", PHOTOS)
-        == 0
-    )
+    options = ("--decode", "--float-input", "--opset", 20, "--batch", 1, "--verify", PHOTOS)
+    assert run("export", weights, "-o", tmp_path / "d.onnx", *options) == 0
     assert " MB\n51 keypoints: max " in capsys.readouterr().out
     assert run("predict", photo, "--boxes", "whole-image", "-w", tmp_path / "d.onnx", "-o", tmp_path / "o") == 1
     assert "--decode" in capsys.readouterr().err

@@ -149,12 +149,12 @@ def test_a_file_that_fails_its_verification_leaves_the_older_one(net, tmp_path):
     older = tmp_path / "net.onnx"
     older.write_bytes(b"older")
     with pytest.raises(ValueError, match=rf"^{re.escape(str(older))} differs from its network"):
-        export(tmp_path / "net.safetensors", older, verify=PHOTOS, bound=-1)
+        export(tmp_path / "net.safetensors", older, batch=2, verify=PHOTOS, bound=-1)
     assert older.read_bytes() == b"older"
     with pytest.raises(FileNotFoundError):
         export(tmp_path / "net.safetensors", older, verify=tmp_path / "gone")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["net.onnx", "net.safetensors"]
-    assert export(tmp_path / "net.safetensors", older, verify=PHOTOS).mean_px < 0.1
+    assert export(tmp_path / "net.safetensors", older, batch=2, verify=PHOTOS).mean_px < 0.1
     with pytest.raises(ValueError, match=r"\*\.onnx"):
         export(tmp_path / "net.safetensors", tmp_path / "net.pt")
 
@@ -163,7 +163,7 @@ def test_keep_rates_are_chosen_at_export(net, tmp_path):
     """The file prunes as the network does at these rates, and says so."""
     save(net, tmp_path / "net.safetensors", {"AP": 0.7})
     file = tmp_path / "net.onnx"
-    assert export(tmp_path / "net.safetensors", file, keep_rates="1,.5,.5,.25", verify=PHOTOS).mean_px < 0.1
+    assert export(tmp_path / "net.safetensors", file, keep_rates="1,.5,.5,.25", batch=3, verify=PHOTOS).mean_px < 0.1
     with torch.inference_mode():
         expected = net(normalize(torch.from_numpy(pixels(3))), (1, 0.5, 0.5, 0.25))[0].numpy()
     np.testing.assert_allclose(run(file, pixels(3))[0], expected, rtol=0, atol=1e-4)
