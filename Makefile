@@ -21,8 +21,8 @@ demo: $(CORE)
 	$(BIN)/gtpt predict examples/photos/*.jpg --boxes examples/photos/boxes.csv --explain --out out/demo
 	@echo "Pictures and keypoints are in out/demo"
 
-# Each test process works on one thread, so that they do not fight for cores.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+# Each test process works on one thread, so that they do not fight for cores; a file stays with one as long as both have work.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test: $(STAMP) lint
 	$(PYTEST)

@@ -34,7 +34,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "random.safetensors"
-    save(build("gtpt-t", input_size=(48, 64)), path, {"calibration": {"raw": [0.0, 0.01], "calibrated": [0.0, 1.0]}})
+    shallow = build("gtpt-t", input_size=(48, 64), coarse_layers=4, group_layers=2)
+    save(shallow, path, {"calibration": {"raw": [0.0, 0.01], "calibrated": [0.0, 1.0]}})
     return path
 
 

@@ -163,7 +163,7 @@ def test_a_sample_depends_on_its_number_alone(generator):
 def test_pictures_of_any_size_take_the_memory_of_one(generator):
     light = renderer.Light(*np.array([[0, 0.6, 0.8], [1, 1, 1], [0.5, 0.5, 0.5], [0.2, 0.2, 0.2], [0, -1, 0]], float))
     draw, window = generator.studio.renderer.render, np.array([-1.0, -1, 1, 1])
-    vertices = np.zeros((len(generator.studio.body.rest), 3)) + (0, 0, 3)
+    vertices = np.tile([0.0, 0, 3], (len(generator.studio.body.rest), 1))
     figure = renderer.Figure(vertices, 0 * vertices, np.zeros((1, 3)), np.eye(3), [])
     draw([figure], light, window, (800, 800))
     before = _memory()

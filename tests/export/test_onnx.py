@@ -149,7 +149,7 @@ def test_a_file_that_fails_its_verification_leaves_the_older_one(net, tmp_path):
     older = tmp_path / "net.onnx"
     older.write_bytes(b"older")
     with pytest.raises(ValueError, match=rf"^{re.escape(str(older))} differs from its network"):
-        export(tmp_path / "net.safetensors", older, precision="int8", calibrate=PHOTOS, verify=PHOTOS, bound=-1)
+        export(tmp_path / "net.safetensors", older, verify=PHOTOS, bound=-1)
     assert older.read_bytes() == b"older"
     with pytest.raises(FileNotFoundError):
         export(tmp_path / "net.safetensors", older, verify=tmp_path / "gone")
