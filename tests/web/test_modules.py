@@ -86,14 +86,14 @@ def test_ids_and_smoothing_are_those_of_python(page: Page, seed: int) -> None:
 def test_who_is_found_twice_is_dropped_as_in_python(page: Page) -> None:
     rng = np.random.default_rng(4)
     dropped = 0
-    for _ in range(10):
+    for _ in range(80):
         _, once = walk(rng, frames=1, people=3)[0]
         poses = once[[*range(len(once))] * 2]  # each twice, more or less
-        off = rng.choice([0.2, 1, 3], (len(poses), 1, 1))
+        off = rng.uniform(0.2, 4, (len(poses), 1, 1))
         poses = poses.with_(
             keypoints=poses.keypoints + rng.normal(0, off, poses.keypoints.shape),
             keypoint_scores=np.clip(poses.keypoint_scores + rng.normal(0.2, 0.2, poses.keypoint_scores.shape), 0, 1),
-            boxes=poses.boxes + rng.uniform(-4, 4, poses.boxes.shape),
+            boxes=poses.boxes + rng.uniform(-6, 6, poses.boxes.shape),
         )
         kept = page.tab.evaluate(
             f"""async ([people, sigmas]) => {{
@@ -107,7 +107,7 @@ def test_who_is_found_twice_is_dropped_as_in_python(page: Page) -> None:
         )
         assert kept == distinct(poses).tolist()
         dropped += kept.count(False)
-    assert 5 < dropped < 25
+    assert 10 < dropped
 
 
 def test_assignment_is_the_best_one(page: Page) -> None:
@@ -186,20 +186,21 @@ def test_crops_are_those_of_opencv(page: Page, noise: np.ndarray) -> None:
         np.float32
     )
     got = page.tab.evaluate(
-        f"""async ([values, [height, width], boxes, size]) => {{
+        f"""async ([values, [height, width], boxes, size, halved]) => {{
             const {{cropOf, cutOut}} = await import('./js/geometry.js');
             {ENCODE}
             const picture = {{data: Uint8ClampedArray.from(values), width, height}};
-            return boxes.map(box => {{
+            return [...boxes.map(box => cropOf(box, size)), halved].map(crop => {{
                 const out = new Uint8Array(3 * size[0] * size[1]);
-                cutOut(picture, cropOf(box, size), size, out);
+                cutOut(picture, crop, size, out);
                 return encoded(out);
             }});
         }}""",
-        [noise.ravel().tolist(), noise.shape[:2], boxes.tolist(), size],
+        [noise.ravel().tolist(), noise.shape[:2], boxes.tolist(), size, {"scale": 0.5, "shift": [-0.25, -0.25]}],
     )
     matrices = affine_matrices(*boxes_to_crops(xyxy_to_xywh(boxes), size[0] / size[1]), size)
-    for mine, matrix in zip(got, matrices, strict=True):
+    halved = [[0.5, 0, -0.25], [0, 0.5, -0.25]]  # means of four pixels, many of them halfway between two numbers
+    for mine, matrix in zip(got, [*matrices, np.array(halved)], strict=True):
         pixels = np.frombuffer(base64.b64decode(mine), np.uint8).reshape(size[1], size[0], 3)
         np.testing.assert_array_equal(pixels, crop(noise[..., :3], matrix, size))
 
