@@ -63,13 +63,17 @@ class Crops:
         self.count = 0
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def crops(monkeypatch: pytest.MonkeyPatch) -> Crops:
-    seen, real = Crops(), OnnxEngine._run
+    """In place of the network, which takes long, one person in the middle of every crop, moved by its brightness."""
+    seen = Crops()
 
-    def run(self: OnnxEngine, batch: np.ndarray) -> Any:
+    def run(self: OnnxEngine, batch: np.ndarray) -> tuple[np.ndarray, ...]:
         seen.count += len(batch)
-        return real(self, batch)
+        places = np.random.default_rng(0).uniform(0.3, 0.7, (2, 1, self.info.config.num_keypoints, 1))
+        shift = batch.mean(axis=(1, 2, 3))[:, None, None] / 8
+        axes = zip(places, self.info.config.bins, strict=True)
+        return tuple(-np.abs(np.arange(bins) - place * bins - shift).astype(np.float32) for place, bins in axes)
 
     monkeypatch.setattr(OnnxEngine, "_run", run)
     return seen
