@@ -80,7 +80,7 @@ def gtpt(
             except (Exception, Hang) as error:
                 return CRASHED, "", f"{arguments} ended with {error!r:.300}"
         out, error = capfd.readouterr()
-        assert "Traceback" not in error and "weights_only" not in error, error
+        assert "Traceback" not in error and "weights_only" not in error, repr(error)  # names of any bytes
         assert not (tmp_path / "code-ran").exists()
         return code, out, error
 
