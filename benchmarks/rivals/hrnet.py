@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import conv, stem
+from .layers import Fusion, conv, stem
 
 
 class BasicBlock(nn.Module):
@@ -30,23 +30,10 @@ class Exchange(nn.Module):
     def __init__(self, widths: list[int], outputs: int):
         super().__init__()
         self.blocks = nn.ModuleList(nn.Sequential(*(BasicBlock(width) for _ in range(4))) for width in widths)
-        self.paths = nn.ModuleList(
-            nn.ModuleList(self.path(widths, source, target) for source in range(len(widths))) for target in range(outputs)
-        )
-
-    @staticmethod
-    def path(widths: list[int], source: int, target: int) -> nn.Module:
-        cin, cout, down = widths[source], widths[target], target - source
-        if down == 0:
-            return nn.Identity()
-        if down < 0:
-            return nn.Sequential(conv(cin, cout, act=nn.Identity), nn.Upsample(scale_factor=2**-down))
-        halvings = [conv(cin, cin, 3, 2) for _ in range(down - 1)]
-        return nn.Sequential(*halvings, conv(cin, cout, 3, 2, act=nn.Identity))
+        self.fuse = Fusion(widths, outputs, lambda cin, cout, act: conv(cin, cout, 3, 2, act=act))
 
     def forward(self, branches: list[Tensor]) -> list[Tensor]:
-        branches = [blocks(x) for blocks, x in zip(self.blocks, branches, strict=True)]
-        return [F.relu(sum(path(x) for path, x in zip(paths, branches, strict=True))) for paths in self.paths]
+        return self.fuse([blocks(x) for blocks, x in zip(self.blocks, branches, strict=True)])
 
 
 class HighResolution(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -45,6 +47,33 @@ class Bottleneck(nn.Module):
 def stem() -> list[nn.Module]:
     """HRNet's first layers: to a quarter of the size and 256 channels."""
     return [conv(3, 64, 3, 2), conv(64, 64, 3, 2), Bottleneck(64, 64), *(Bottleneck(256, 64) for _ in range(3))]
+
+
+class Fusion(nn.Module):
+    """HRNet's exchange: every branch becomes the sum of all at its size.
+
+    Args:
+        widths: channels of each branch; the next one has half the size.
+        outputs: how many branches go on.
+        halve: makes a layer of (channels in, channels out, activation) that halves the size.
+    """
+
+    def __init__(self, widths: list[int], outputs: int, halve: Callable[[int, int, type[nn.Module]], nn.Module]):
+        super().__init__()
+
+        def path(source: int, target: int) -> nn.Module:
+            cin, cout, down = widths[source], widths[target], target - source
+            if down == 0:
+                return nn.Identity()
+            if down < 0:
+                return nn.Sequential(conv(cin, cout, act=nn.Identity), nn.Upsample(scale_factor=2**-down))
+            return nn.Sequential(*(halve(cin, cin, nn.ReLU) for _ in range(down - 1)), halve(cin, cout, nn.Identity))
+
+        sources = range(len(widths))
+        self.paths = nn.ModuleList(nn.ModuleList(path(s, target) for s in sources) for target in range(outputs))
+
+    def forward(self, branches: list[Tensor]) -> list[Tensor]:
+        return [F.relu(sum(path(x) for path, x in zip(paths, branches, strict=True))) for paths in self.paths]
 
 
 class Block(nn.Module):

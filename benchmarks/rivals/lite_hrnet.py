@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layers import conv
+from .layers import Fusion, conv
 
 WIDTHS = [40, 80, 160, 320]  # channels of the branches, from a quarter of the size down
 
@@ -14,6 +14,11 @@ WIDTHS = [40, 80, 160, 320]  # channels of the branches, from a quarter of the s
 def separable(cin: int, cout: int, stride: int = 1, act: type[nn.Module] = nn.ReLU) -> nn.Sequential:
     """3x3 of each channel, then 1x1."""
     return nn.Sequential(conv(cin, cin, 3, stride, groups=cin, act=nn.Identity), conv(cin, cout, act=act))
+
+
+def fusion(widths: list[int]) -> Fusion:
+    """HRNet's, of separable convolutions."""
+    return Fusion(widths, len(widths), lambda cin, cout, act: separable(cin, cout, 2, act))
 
 
 def shuffled(*halves: Tensor) -> Tensor:
@@ -67,28 +72,6 @@ class Weighting(nn.Module):
         return [shuffled(a, f(b)) for a, b, f in zip(resting, worked, self.filters, strict=True)]
 
 
-class Fusion(nn.Module):
-    """Every branch becomes the sum of all at its size."""
-
-    def __init__(self, widths: list[int]):
-        super().__init__()
-        n = range(len(widths))
-        self.paths = nn.ModuleList(nn.ModuleList(self.path(widths, source, target) for source in n) for target in n)
-
-    @staticmethod
-    def path(widths: list[int], source: int, target: int) -> nn.Module:
-        cin, cout, down = widths[source], widths[target], target - source
-        if down == 0:
-            return nn.Identity()
-        if down < 0:
-            return nn.Sequential(conv(cin, cout, act=nn.Identity), nn.Upsample(scale_factor=2**-down))
-        halvings = [separable(cin, cin, 2) for _ in range(down - 1)]
-        return nn.Sequential(*halvings, separable(cin, cout, 2, act=nn.Identity))
-
-    def forward(self, branches: list[Tensor]) -> list[Tensor]:
-        return [F.relu(sum(path(x) for path, x in zip(paths, branches, strict=True))) for paths in self.paths]
-
-
 class Head(nn.Module):
     """From the smallest branch up: 3x3 and 1x1 to the next one's channels, added to it; a map per joint of the largest.
 
@@ -120,7 +103,7 @@ class LiteHRNet(nn.Module):
         entries = zip([32, *WIDTHS[1:]], WIDTHS[1:], strict=False)  # a new branch is made of the smallest one so far
         self.enter = nn.ModuleList(separable(cin, cout, 2) for cin, cout in entries)
         self.stages = nn.ModuleList(
-            nn.Sequential(*(layer for _ in range(count) for layer in (Weighting(w), Weighting(w), Fusion(w))))
+            nn.Sequential(*(layer for _ in range(count) for layer in (Weighting(w), Weighting(w), fusion(w))))
             for count, w in zip(modules, (WIDTHS[:2], WIDTHS[:3], WIDTHS), strict=True)
         )
         self.head = Head(joints)
