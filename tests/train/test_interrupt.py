@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -63,3 +66,17 @@ def test_the_command_promises_only_what_is_there(experiment, experiment_file, st
     with pytest.raises(SystemExit) as ended:
         main(["train", "--cfg", str(experiment_file), "--quiet", "train.checkpoint_every=1000"])
     assert ended.value.code == 130 and f"goes on from {experiment().out / LAST}" in capsys.readouterr().err
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_to_all_processes_is_one_to_the_run(experiment, experiment_file, number: int) -> None:
+    """As terminals and batch systems send it: loader processes that take it would fail the step at hand."""
+    options = ["data.workers=1", "train.epochs=1000", "train.checkpoint_every=3"]
+    command = [sys.executable, "-m", "gtpt", "train", "--cfg", str(experiment_file), "--quiet", *options]
+    run = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    while run.poll() is None and not (experiment().out / LAST).is_file():
+        time.sleep(0.05)
+    os.killpg(run.pid, number)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 130 and "goes on from" in said and "Traceback" not in said, said

@@ -15,6 +15,15 @@ logger = logging.getLogger(__name__)
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
+def leave_to_trainer(_worker: int = 0) -> None:
+    """In a loader process: ignore what stops the trainer, which ends it after the step at hand.
+
+    Ctrl-C, a terminal that closes and a batch system signal all processes, and a loader that dies first fails the step.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 class SaveOnSignal(Callback, AbstractContextManager["SaveOnSignal"]):
     """Stops a run between two steps, where its checkpoint is exact; a second signal stops it at once, without one.
 

@@ -20,6 +20,7 @@ from gtpt.engines.torch import torch_network
 from gtpt.model.network import GTPT, Encoded, normalize
 from gtpt.train.config import TrainConfig
 from gtpt.train.dense import DenseHeads
+from gtpt.train.interrupt import leave_to_trainer
 from gtpt.train.loss import LossParts, ema_momentum, global_perceived_loss, pointing_loss
 from gtpt.train.optim import make_optimizer
 
@@ -58,6 +59,7 @@ class PoseTraining(lightning.LightningModule):
                 self.net.config.input_size, self.net.config.simcc_split, self.config.sigma, self.config.teacher
             ),
             num_workers=self.workers,
+            worker_init_fn=leave_to_trainer if self.workers else None,
             # A forked worker shares the data set's memory and ends when its parent is killed; one of a fork server, the
             # default from Python 3.14 on, does not notice and stays for ever.
             multiprocessing_context="fork" if self.workers and sys.platform == "linux" else None,
