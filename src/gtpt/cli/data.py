@@ -87,14 +87,14 @@ def preview(
 
     from gtpt.viz.sheet import contact_sheet
 
+    if not cv2.haveImageWriter(str(out)):
+        raise InputError(f"{out}: no picture can be written under this name; use .jpg, .png or .webp")
     crops = _crops(data, skeleton)
     chosen = np.unique(np.linspace(0, len(crops) - 1, people).astype(int))
     items = [crops[0, int(i)] for i in chosen]
     joints, visible = (np.stack([item[key] for item in items]) for key in ("joints", "visible"))
     pictures = [item["crop"] for item in items]
     sheet = contact_sheet(pictures, joints, visible, crops.skeleton, columns=columns, labels=labels)
-    if not cv2.haveImageWriter(str(out)):
-        raise InputError(f"{out}: no picture can be written under this name; use .jpg, .png or .webp")
     out.write_bytes(cv2.imencode(out.suffix, sheet[..., ::-1])[1].tobytes())
 
 
