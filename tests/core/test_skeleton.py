@@ -47,7 +47,16 @@ def test_wholebody_has_the_official_groups_parts_and_order():
     ]
 
 
-@pytest.mark.parametrize("name", SKELETONS.values())
+def test_feet_are_the_first_23_of_wholebody():
+    feet, whole = load_skeleton("coco_feet23"), load_skeleton("coco_wholebody133")
+    assert feet.keypoints == whole.keypoints[:23] and feet.lower_body == whole.lower_body
+    np.testing.assert_array_equal(feet.sigmas, whole.sigmas[:23])
+    assert feet.edges == tuple(edge for edge in whole.edges if max(edge) < 23)
+    assert feet.parts == {part: whole.parts[part] for part in ("body", "foot")}
+    assert feet.groups[2] == whole.groups[2] and not feet.groups[0].fine
+
+
+@pytest.mark.parametrize("name", [*SKELETONS.values(), "coco_feet23"])
 def test_flip_index_is_its_own_inverse_and_swaps_sides(name):
     skeleton = load_skeleton(name)
     flip = skeleton.flip_index
@@ -132,7 +141,9 @@ def test_lookup_by_name():
 
 
 def test_unknown_skeleton_names_the_known_ones(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"'coco18': give a YAML file or one of \['coco17', 'coco_wholebody133'\]"):
+    with pytest.raises(
+        FileNotFoundError, match=r"'coco18': give a YAML file or one of \['coco17', 'coco_feet23', 'coco_wholebody133'\]"
+    ):
         load_skeleton("coco18")
     assert set(SKELETONS.values()) <= set(builtin_skeletons())
     broken = tmp_path / "broken.yaml"

@@ -280,7 +280,7 @@ def builtin_skeletons() -> list[str]:
 
 
 def load_skeleton(source: str | Path | Skeleton) -> Skeleton:
-    """A skeleton by built-in name ("coco17", "coco_wholebody133") or from a YAML file.
+    """A skeleton by built-in name ("coco17", "coco_feet23", "coco_wholebody133") or from a YAML file.
 
     Raises:
         FileNotFoundError: neither a built-in name nor a file; the message lists the built-in names.

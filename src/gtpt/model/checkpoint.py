@@ -26,7 +26,7 @@ def build(name: str, skeleton: str | Path | Skeleton = "coco17", **changes: Any)
 
     Args:
         name: "gtpt-t", "gtpt-s" or "gtpt-b".
-        skeleton: "coco17", "coco_wholebody133", a YAML file or a `Skeleton`.
+        skeleton: a built-in name such as "coco17", a YAML file or a `Skeleton`.
         changes: other fields of `GTPTConfig`, e.g. input_size=(288, 384) or keep_rates=(1, 0.7, 0.5, 0.3).
 
     Raises:

@@ -227,6 +227,11 @@ def test_openpose_folder_by_its_documented_form(tmp_path):
     assert [row[0] for row in read["hand_right_keypoints_2d"]] == list(range(112, 133))
 
 
+def test_openpose_of_body_and_feet_has_all_of_body_25():
+    (person,) = to_openpose(make_poses(1, "coco_feet23"))["people"]
+    assert np.reshape(person["pose_keypoints_2d"], (25, 3))[:, 2].all() and not person["face_keypoints_2d"]
+
+
 @pytest.mark.parametrize("kind", [None, "controlnet"])
 def test_openpose_folder(tmp_path, kind):
     with open_writer(tmp_path / "new" / "video_json", kind) as writer:
