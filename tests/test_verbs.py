@@ -27,7 +27,7 @@ from gtpt.detect import WholeImage
 from gtpt.evaluate import test as measure
 from gtpt.export.onnx import export
 from gtpt.io.sources import Skipped, Source
-from gtpt.model import convert
+from gtpt.model import average, convert
 from gtpt.prediction.detections import write_detections
 from gtpt.prediction.options import Options
 from gtpt.prediction.outputs import file_stem, source_name
@@ -58,6 +58,7 @@ def names(function: Callable) -> set[str]:
         ("train", (names(train) - {"progress"}) | {"quiet"}),
         ("test", names(measure) - {"progress"}),
         ("convert", names(convert)),
+        ("average", names(average)),
         ("export", names(export)),
         ("benchmark", names(benchmark)),
         ("sweep", names(sweep) - {"progress"}),

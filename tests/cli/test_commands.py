@@ -232,7 +232,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture) -> None:
     listed = capsys.readouterr().out
     assert all(
         verb in listed
-        for verb in ("predict", "train", "test", "convert", "export", "info", "benchmark", "sweep", "data", "weights")
+        for verb in ("predict", "train", "test", "convert", "average", "export", "info", "benchmark", "sweep", "data")
     )
 
 
@@ -247,6 +247,20 @@ def test_convert_there_and_back(weights: Path, tmp_path: Path, capsys: pytest.Ca
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert run("convert", ours, tmp_path / "x.bin") == 1
     assert "x.bin" in capsys.readouterr().err
+
+
+def test_average_of_two(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    from gtpt.model import build, load, save
+
+    files = [tmp_path / "a.safetensors", tmp_path / "b.safetensors"]
+    for file in files:
+        save(build("gtpt-t"), file)
+    assert run("average", *files, "-o", tmp_path / "mean.safetensors") == 0
+    assert "average of 2" in capsys.readouterr().out
+    a, b, mean = (load(file).state_dict()["head_x.1.weight"] for file in (*files, tmp_path / "mean.safetensors"))
+    assert torch.equal(mean, (a + b) / 2)
+    assert run("average", files[0], "-o", tmp_path / "one.safetensors") == 1
+    assert "at least two" in capsys.readouterr().err
 
 
 @pytest.mark.integration

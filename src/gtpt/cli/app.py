@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import typer
 
 import gtpt
+from gtpt.cli.average import average
 from gtpt.cli.batch import batch
 from gtpt.cli.benchmark import benchmark
 from gtpt.cli.convert import convert
@@ -47,6 +48,7 @@ app.command()(batch)
 app.command()(train)
 app.command()(test)
 app.command()(convert)
+app.command()(average)
 app.command()(export)
 app.command()(info)
 app.command()(benchmark)

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from gtpt.model.averaging import average
     from gtpt.model.checkpoint import build, load, save
     from gtpt.model.config import GTPTConfig, make_config
     from gtpt.model.network import GTPT, Explained, normalize
@@ -16,6 +17,7 @@ _HOME = {
     "GTPT": "network",
     "Explained": "network",
     "GTPTConfig": "config",
+    "average": "averaging",
     "build": "checkpoint",
     "convert": "official",
     "load": "checkpoint",
@@ -29,6 +31,7 @@ __all__ = [
     "GTPT",
     "Explained",
     "GTPTConfig",
+    "average",
     "build",
     "convert",
     "load",
