@@ -25,12 +25,11 @@ WINDOW, LEAST_HEAT = 7, 0.5  # MediaPipe's refinement: cells, and the least of t
 
 
 class Pose(NamedTuple):
-    """(33, 2) image pixels, (33,) visibility and (33,) presence in 0..1, and how surely anybody is there at all, 0..1."""
+    """(33, 2) image pixels, and in 0..1 (33,) visibility and (33,) the largest value of each heat map."""
 
     points: np.ndarray
     visibility: np.ndarray
-    presence: np.ndarray
-    flag: float
+    heat: np.ndarray
 
 
 class BlazePose:
@@ -57,7 +56,7 @@ class BlazePose:
         self._network.allocate_tensors()
         outputs = {tuple(output["shape"]): output["index"] for output in self._network.get_output_details()}
         try:
-            self._outputs = outputs[1, 195], outputs[1, 1], outputs[1, GRID, GRID, 39]
+            self._outputs = outputs[1, 195], outputs[1, GRID, GRID, 39]
         except KeyError:
             raise InputError(f"{file} is no pose_landmark network of MediaPipe: its outputs are {list(outputs)}") from None
 
@@ -68,17 +67,27 @@ class BlazePose:
             image: RGB uint8 (H, W, 3).
             box: left, top, width, height in image pixels.
         """
-        left, top, width, height = box
-        side = PADDING * max(width, height)
-        matrix = affine_matrices(np.array([left + width / 2, top + height / 2]), np.array([side, side]), (INPUT, INPUT))
-        pixels = crop(image, matrix[0], (INPUT, INPUT)).astype(np.float32) / 255
-        self._network.set_tensor(self._network.get_input_details()[0]["index"], pixels[None])
+        pixels, back = square(image, box, INPUT)
+        self._network.set_tensor(self._network.get_input_details()[0]["index"], pixels[None].astype(np.float32) / 255)
         self._network.invoke()
-        landmarks, flag, heat = (self._network.get_tensor(index)[0] for index in self._outputs)
-        landmarks = landmarks.reshape(-1, 5)[:POINTS]  # x, y, z, visibility, presence
-        points = refined(landmarks[:, :2], sigmoid(heat[..., :POINTS]))
-        visibility, presence = sigmoid(landmarks[:, 3:]).T
-        return Pose(transform_points(points[None], invert_affine(matrix))[0], visibility, presence, float(flag[0]))
+        landmarks, heat = (self._network.get_tensor(index)[0] for index in self._outputs)
+        landmarks, heat = landmarks.reshape(-1, 5)[:POINTS], sigmoid(heat[..., :POINTS])  # x, y, z, visibility, presence
+        points = transform_points(refined(landmarks[:, :2], heat)[None], back)[0]
+        return Pose(points, sigmoid(landmarks[:, 3]), heat.max(axis=(0, 1)))
+
+
+def square(image: np.ndarray, box: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The upright square round a person, black outside the image, and the (1, 2, 3) map from its pixels to the image's.
+
+    Args:
+        image: RGB uint8 (H, W, 3).
+        box: left, top, width, height in image pixels.
+        side: pixels of the square.
+    """
+    left, top, width, height = box
+    seen = PADDING * max(width, height)
+    matrix = affine_matrices(np.array([left + width / 2, top + height / 2]), np.array([seen, seen]), (side, side))
+    return crop(image, matrix[0], (side, side)), invert_affine(matrix)
 
 
 def refined(points: np.ndarray, heat: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def test_a_file_of_feet(crops, found, monkeypatch):
             if len(calls) == 2:
                 raise KeyboardInterrupt
             calls.append(image.shape)
-            return Pose(found, np.ones(33), np.ones(33), 1.0)
+            return Pose(found, np.ones(33), np.ones(33))
 
     monkeypatch.setattr(label_feet, "BlazePose", Found)
     monkeypatch.setattr(label_feet, "EVERY", 1)
