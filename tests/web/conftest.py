@@ -136,9 +136,12 @@ class Page:
         tab.set_default_timeout(PATIENCE * 1000)
         tab.on("pageerror", lambda error: self.errors.append(str(error)))
         tab.add_init_script(
-            # of the picture and the way of finding that the test asked for: an earlier one may still be under way
-            "window.shown = []; window.asked = {}; document.addEventListener('gtpt:shown', ({detail}) => detail.poses &&"
-            "  detail.name === asked.name && detail.find === asked.find && shown.push(detail))"
+            # of the picture and the way of finding that the test asked for: an earlier one may still be under way, even
+            # of the same name; a photo counts from where it is opened, which shows it without poses
+            "window.shown = []; window.asked = {}; document.addEventListener('gtpt:shown', ({detail}) => {"
+            "  if (!detail.poses) asked.opened = detail.name;"
+            "  else if (detail.name === asked.name && detail.find === asked.find &&"
+            "    (detail.time !== undefined || asked.opened === asked.name)) shown.push(detail); })"
         )
         self.open(url)
 
@@ -148,10 +151,10 @@ class Page:
 
     def give(self, *files: Path | dict[str, Any]) -> None:
         names = [file["name"] if isinstance(file, dict) else file.name for file in files]
-        self.ask(name=names[0])
+        self.ask(name=names[0], opened=None)
         self.tab.set_input_files("#file", list(files))
 
-    def ask(self, **about: str) -> None:
+    def ask(self, **about: str | None) -> None:
         """From now on only what is shown of this file, or found in this way, counts."""
         self.tab.evaluate("about => { shown.length = 0; Object.assign(asked, about); }", about)
 
