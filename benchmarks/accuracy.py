@@ -30,12 +30,11 @@ from gtpt.evaluate import Report, evaluate_coco, official_results, test
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from blazepose import COCO17 as OF_BLAZEPOSE
-from blazepose import PADDING, BlazePose, square
+from blazepose import PADDING, BlazePose, sigmoid, square
 
 COCO17 = load_skeleton("coco17")
-Network = Callable[
-    [np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]
-]  # RGB image and box to (17, 2) pixels, (17,) scores
+# RGB image and box to (17, 2) pixels, (17,) scores
+Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 METRICS = ("AP", "AP .5", "AP .75", "AR")
 
 
@@ -118,7 +117,7 @@ def posenet_network(model: GraphModel) -> Network:
         rows, columns = np.unravel_index(heat.reshape(-1, 17).argmax(axis=0), heat.shape[:2])
         keypoint = np.arange(17)
         y, x = rows * stride + offsets[rows, columns, keypoint], columns * stride + offsets[rows, columns, 17 + keypoint]
-        scores = 1 / (1 + np.exp(-heat[rows, columns, keypoint]))
+        scores = sigmoid(heat[rows, columns, keypoint])
         return transform_points(np.stack([x, y], axis=1)[None], back)[0], scores
 
     return network

@@ -11,7 +11,6 @@ What is found is kept beside the result every 100 people: an interrupted call go
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from blazepose import LEFT_ANKLE, LEFT_HEEL, LEFT_TOE, RIGHT_ANKLE, RIGHT_HEEL, 
 from gtpt.core.skeleton import load_skeleton
 from gtpt.data.coco import open_stores
 from gtpt.data.images import read_json
+from gtpt.model.checkpoint import replace_atomically
 
 SKELETON = load_skeleton("coco_feet23")
 GATE = 0.06  # how far, in longer sides of the box, the ankle may be from where it is labelled
@@ -93,10 +93,7 @@ def labelled(data: dict[str, Any], feet: list[list[float]]) -> dict[str, Any]:
 
 
 def write(path: Path, data: Any) -> None:
-    """Whole or not at all."""
-    partial = path.with_name(f"{path.name}.tmp")
-    partial.write_text(json.dumps(data), encoding="utf-8")
-    os.replace(partial, path)
+    replace_atomically(path, lambda partial: partial.write_text(json.dumps(data), encoding="utf-8"))
 
 
 if __name__ == "__main__":
