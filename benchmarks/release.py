@@ -24,6 +24,7 @@ import torch
 import yaml
 
 from gtpt.core.calibration import Calibration
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.crops import load_crops
 from gtpt.data.images import read_json
 from gtpt.engines.auto import BFLOAT16_COST
@@ -45,14 +46,16 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--name", required=True)
     parser.add_argument("--data", type=Path, required=True, help="COCO crop zip to measure on; never trained on")
+    parser.add_argument("--skeleton", default=None, help="of the data, if it is not the network's")
     parser.add_argument("--out", type=Path, default=Path("out/release"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     trained = load(args.checkpoint)
     net = rounded(trained)
-    crops = load_crops(args.data, net.skeleton, net.config.input_size, 256)
+    labels = load_skeleton(args.skeleton or net.skeleton)
+    crops = load_crops(args.data, labels, net.config.input_size, 256)
     moved = compare(trained, net, crops)
-    figures, calibration = measure(net, args.data, args.out)
+    figures, calibration = measure(net, args.data, labels, args.out)
     extra = {
         **extra_metadata(args.checkpoint),
         "AP": figures["pruned, flip test"]["AP"],
@@ -81,22 +84,22 @@ def halved(net: GTPT) -> list[torch.Tensor]:
     return [value for name, value in net.named_parameters() if ".mlp." in name and value.dim() == 2]
 
 
-def measure(net: GTPT, data: Path, out: Path) -> tuple[dict[str, Any], Calibration]:
+def measure(net: GTPT, data: Path, labels: Skeleton, out: Path) -> tuple[dict[str, Any], Calibration]:
     """Figures with ground-truth boxes, and the calibration of the score."""
     annotations, figures = data / "annotations.json", {}
     # the score is calibrated on what the last run finds
     runs = {"pruned, flip test": (True, None), "entire": (False, "entire"), "pruned": (False, None)}
     for name, (flip, rates) in runs.items():
-        report, persons, found = evaluate_network(net, annotations, data, flip_test=flip, keep_rates=rates)
+        report, persons, found = evaluate_network(net, annotations, data, skeleton=labels, flip_test=flip, keep_rates=rates)
         joints, mean = pck(found.keypoints, persons.keypoints, persons.visible, persons.boxes[:, 2:].max(axis=1), 0.1)
         figures[name] = {k: round(report.figures["body"][k], 4) for k in PROGRESS} | {
             "PCK@0.1 of the box": round(float(mean), 4),
-            **{n: round(float(v), 3) for n, v in zip(net.skeleton.keypoints, joints, strict=True)},
+            **{n: round(float(v), 3) for n, v in zip(labels.keypoints, joints, strict=True)},
         }
     photo_of = {image["id"]: image.get("source_image_id", image["id"]) for image in read_json(annotations)["images"]}
     photos = np.unique([photo_of[i] for i in persons.image_ids], return_inverse=True)[1]
     halves = [photos % 2 == parity for parity in (0, 1)]
-    fit, (raw, hit) = (judge(Estimates(*(v[h] for v in found)), persons.select(h), net.skeleton.sigmas) for h in halves)
+    fit, (raw, hit) = (judge(Estimates(*(v[h] for v in found)), persons.select(h), labels.sigmas) for h in halves)
     calibration = fit_isotonic(*fit)
     figures["calibration, on the other half"] = {
         "keypoints": len(raw),

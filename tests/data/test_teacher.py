@@ -287,3 +287,35 @@ def test_a_file_of_a_skeleton_that_shares_no_keypoint_is_refused(folder, tmp_pat
         hand.shared_with(other)
     source = TrainSource(annotations=folder / "annotations.json", images=folder / "images", skeleton="coco17")
     assert "share no keypoint" in str(check_data(DataConfig(train=(source,)), other))
+
+
+def test_a_teacher_has_keypoints_of_its_own(folder, tmp_path):
+    """Labels of one skeleton, maps of another, a network of a third: each point has what either knows of its name."""
+    names = ("left_ankle", "hat", "nose")
+    few = Skeleton("few", names, np.full(3, 0.1), groups=(KeypointGroup("all", (0, 1, 2)),))
+    (tmp_path / "few.yaml").write_text(yaml.safe_dump(few.to_dict(), sort_keys=False))
+    path = write_maps(tmp_path / "maps.npz", read_coco(folder / "annotations.json", BODY), score=0.8)
+    data = json.loads((folder / "annotations.json").read_text())
+    for person in data["annotations"]:
+        person["keypoints"] = [*person["keypoints"][45:48], 5, 6, 2, 0, 0, 0]  # no label of the nose
+    data["categories"][0]["keypoints"] = list(names)
+    (tmp_path / "few.json").write_text(json.dumps(data))
+    source = {
+        "annotations": tmp_path / "few.json",
+        "images": folder / "images",
+        "skeleton": str(tmp_path / "few.yaml"),
+        "teacher": path,
+        "teacher_skeleton": "coco17",
+    }
+    model = {"skeleton": str(tmp_path / "few.yaml"), "input_size": SIZE, "simcc_split": SPLIT}
+    experiment = Experiment.model_validate({"out": tmp_path, "model": model, "data": {"train": [source]}})
+    crops, plain_set = replace(training_set(experiment), augment=None), taught_set(folder, path, None)
+    for index in range(len(crops)):
+        expected, got = plain_set[0, index], crops[0, index]
+        np.testing.assert_allclose(got["teacher_x"][[0, 2]], expected["teacher_x"][[15, 0]], atol=1e-6)
+        np.testing.assert_allclose(got["teacher_weight"], [0.8, 0, 0.8], atol=1e-6)
+        np.testing.assert_allclose(got["visible"], [1 if expected["visible"][15] else 0.8, 1, 0.8], atol=1e-6)
+    del source["teacher_skeleton"]
+    experiment = Experiment.model_validate({"out": tmp_path, "model": model, "data": {"train": [source]}})
+    with pytest.raises(ValueError, match="teacher_skeleton"):
+        training_set(experiment)

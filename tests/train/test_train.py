@@ -15,6 +15,7 @@ import torch
 
 from gtpt import PoseEstimator
 from gtpt.core.calibration import Calibration
+from gtpt.core.errors import InputError
 from gtpt.evaluate import fit_isotonic, judge
 from gtpt.evaluate.run import evaluate_network
 from gtpt.evaluate.run import test as evaluate
@@ -289,6 +290,23 @@ def test_validation_calibrates_the_score(experiment, figures, tmp_path):
         "train.validate_every=1", "train.epochs=1", f"data.boxes={tmp_path / 'boxes.json'}", f"out={tmp_path / 'boxes'}"
     )
     assert "calibration" not in read_header(train(detected, progress=False))  # whose box is whose is not known
+
+
+def test_validation_on_people_with_fewer_keypoints(experiment, figures, tmp_path):
+    """A network of 23 points learns from labels of 17 and is measured on them; what it lacks is said at once."""
+    source = {"annotations": str(figures / "annotations.json"), "images": str(figures / "images"), "skeleton": "coco17"}
+    options = [f"data.train=[{json.dumps(source)}]", f"data.val={json.dumps(source)}", "train.validate_every=1"]
+    feet = ("model.skeleton=coco_feet23", "model.keep_rates=[1, 1, 1, 1]", "train.epochs=1")
+    best = train(experiment(*feet, *options), progress=False)
+    (line,) = map(json.loads, (best.parent / "validation.jsonl").read_text().splitlines())
+    report = evaluate(best, figures / "annotations.json", figures / "images", skeleton="coco17")
+    assert line["AR"] == report.figures["body"]["AR"] and report.skeleton == "coco17"
+    assert read_header(best)["calibration"]
+    face = {"name": "face", "keypoints": ["nose", "left_eye", "right_eye"]}
+    (tmp_path / "face.yaml").write_text(json.dumps(face))
+    with pytest.raises(InputError, match=r"'coco17' has left_ear, .* which a network of 'face' does not find"):
+        train(experiment(f"model.skeleton={tmp_path / 'face.yaml'}", *options, f"out={tmp_path / 'face'}"), progress=False)
+    assert not (tmp_path / "face" / "last.ckpt").exists()
 
 
 def test_what_cannot_work_is_said_before_work_starts(experiment, figures, tmp_path):

@@ -10,7 +10,7 @@ import typer
 from gtpt.core.errors import InputError
 
 if TYPE_CHECKING:
-    from gtpt.data.config import DataConfig
+    from gtpt.data.config import DataConfig, Source
 
 CFG = typer.Option(..., "--cfg", help="Experiment file (YAML), e.g. configs/coco/gtpt_t_256x192.yaml.")
 OVERRIDES = typer.Argument(None, metavar="[KEY=VALUE]...", help="Changes to it, e.g. train.lr=0.0005.")
@@ -63,6 +63,7 @@ def test(
     annotations: Path = typer.Option(None, help="Ground truth (COCO JSON), instead of that of --cfg."),
     images: Path = typer.Option(None, help="Folder or zip of its images."),
     boxes: Path = typer.Option(None, help="Boxes of a detector (COCO results). Default: data.boxes or the ground truth's."),
+    skeleton: str = typer.Option(None, help="Of --annotations, if it is not the network's: built-in name or YAML file."),
     out: Path = typer.Option(None, "--out", "-o", help="Also write the measured COCO results to this *.json."),
     batch_size: int = typer.Option(None, min=1, help="Crops at once. Default: 16 on the CPU, 64 on a GPU."),
     threads: int = typer.Option(None, min=1, help="CPU threads of the network. Default: the engine's choice."),
@@ -87,14 +88,15 @@ def test(
     from gtpt.train.config import load_experiment
 
     experiment = load_experiment(cfg, overrides) if cfg else None
-    truth, pictures, found = _test_data(experiment.data if experiment else None, annotations, images, boxes)
+    source, found = _test_data(experiment.data if experiment else None, annotations, images, boxes, skeleton)
     model = experiment.model if experiment else None
     with progress_bar("people", quiet=as_json, size=len) as progress:
         report = run(
             checkpoint,
-            truth,
-            pictures,
+            source.annotations,
+            source.images,
             boxes=found,
+            skeleton=source.skeleton,
             branch=branch,
             flip=flip,
             keep_rates=keep_rates,
@@ -111,11 +113,15 @@ def test(
 
 
 def _test_data(
-    data: DataConfig | None, annotations: Path | None, images: Path | None, boxes: Path | None
-) -> tuple[str | Path, str | Path, str | Path | None]:
-    """Ground truth, images and boxes: what is given by itself goes before the experiment's."""
+    data: DataConfig | None, annotations: Path | None, images: Path | None, boxes: Path | None, skeleton: str | None
+) -> tuple[Source, Path | None]:
+    """Ground truth with its images, and boxes: what is given by itself goes before the experiment's."""
+    from gtpt.data.config import Source
+
     val = data.val if data else None
     truth, pictures = annotations or (val and val.annotations), images or (val and val.images)
     if not truth or not pictures:
         raise InputError("there are no data to test on: give --cfg with data.val, or --annotations and --images")
-    return truth, pictures, boxes or (data.boxes if data and not annotations else None)
+    if data and val and not annotations:  # boxes and skeleton belong to their annotations
+        boxes, skeleton = boxes or data.boxes, skeleton or val.skeleton
+    return Source(annotations=truth, images=pictures, skeleton=skeleton), boxes

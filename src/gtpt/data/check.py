@@ -16,7 +16,7 @@ from gtpt.core.geometry import clean_boxes, meant_pixels
 from gtpt.core.progress import Progress
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.annotations import Annotation, Annotations, Id, Image, read_annotations
-from gtpt.data.config import DataConfig, Source, TrainSource
+from gtpt.data.config import DataConfig, Source
 from gtpt.data.images import FileStore
 
 Effect = Literal["stops training", "is skipped", "is used"]
@@ -116,7 +116,7 @@ def unpaired_sides(skeleton: Skeleton) -> str:
 def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Progress) -> SourceReport:
     report = SourceReport(str(source.annotations), str(source.images))
     try:
-        if isinstance(source, TrainSource) and source.skeleton:
+        if source.skeleton:
             wanted, skeleton = skeleton, load_skeleton(source.skeleton)
             skeleton.shared_with(wanted)
         store = FileStore(source.images)

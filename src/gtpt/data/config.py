@@ -22,10 +22,14 @@ class Source(Strict):
 
     Attributes:
         annotations, images: where they are; without `annotations`, annotations.json beside the images.
+        skeleton: of the file's keypoints, if it is not the network's: built-in name or YAML file. They are matched by name.
+            In training, keypoints that the file does not know have no label; in validation, only those that it knows are
+            measured.
     """
 
     annotations: Path
     images: Path
+    skeleton: str | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -41,15 +45,14 @@ class TrainSource(Source):
     Attributes:
         synthetic: people to render into the zip `images` before training, unless it is there; with the network's keypoints.
         teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
+        teacher_skeleton: of the teacher's keypoints, if it is not that of the annotations.
         labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
-        skeleton: of the file's keypoints and its teacher's, if it is not the network's: built-in name or YAML file. They
-            are matched by name; keypoints that the file does not know have no label there.
     """
 
     synthetic: SyntheticConfig | None = None
     teacher: Path | None = None
+    teacher_skeleton: str | None = None
     labels: bool = True
-    skeleton: str | None = None
 
 
 class DataConfig(Strict):

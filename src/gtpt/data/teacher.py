@@ -137,7 +137,10 @@ def _from_maps(path: Path, num_keypoints: int) -> TeacherMaps:
     shapes = {"heat": (count, num_keypoints, *heat.shape[2:]), "M": (count, 2, 3), "keypoints": (count, num_keypoints, 3)}
     for name, array in (("heat", heat), ("M", matrices), ("keypoints", found)):
         if array.shape != shapes[name] or heat.ndim != 4:
-            raise AnnotationError(f"{path}: {name} is {array.shape}, not {shapes[name]} ({count} persons in `id`)")
+            raise AnnotationError(
+                f"{path}: {name} is {array.shape}, not {shapes[name]} ({count} persons in `id`, {num_keypoints} keypoints, "
+                f"or those of the source's `teacher_skeleton`)"
+            )
     if not (np.isfinite(matrices).all() and np.isfinite(found).all()):
         raise AnnotationError(f"{path} holds places or scores that are not finite")
     cells, mass = _heaviest(heat, SHARPEN)

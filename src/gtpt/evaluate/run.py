@@ -13,7 +13,7 @@ from gtpt.core.errors import InputError, OutputError
 from gtpt.core.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
 from gtpt.core.numbers import to_json_text
 from gtpt.core.progress import Progress
-from gtpt.core.skeleton import Skeleton
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.annotations import Annotations, read_annotations
 from gtpt.data.coco import Persons, open_stores, read_coco, read_detections
 from gtpt.data.dataset import CropDataset
@@ -80,6 +80,7 @@ def test(
     images: str | Path,
     *,
     boxes: str | Path | None = None,
+    skeleton: str | Path | None = None,
     branch: str = "ema",
     flip: bool = True,
     keep_rates: Sequence[float] | str | None = None,
@@ -98,6 +99,7 @@ def test(
         checkpoint: registered name, *.safetensors, an authors' *.pth, or an exported *.onnx. Of a name, the CPU runs the
             exported file, which is the faster one, unless `keep_rates` or engine="torch" asks for the network itself.
         annotations, images, boxes, batch_size, progress: see `evaluate_network`.
+        skeleton: likewise, as a built-in name or a YAML file.
         branch: of an authors' file, "ema" or "live".
         flip: average with the mirrored crops.
         keep_rates: of a network in PyTorch, see `GTPTConfig.choose_keep_rates`; an exported file has its own.
@@ -121,8 +123,8 @@ def test(
         raise InputError(f"engine and precision are for exported *.onnx files, not {path.name}")
     else:
         network = _load(path, branch, device, threads)
-    _, config, skeleton, _ = _subject(network, None)
-    if expected not in (None, found := (config.name, skeleton.name, config.input_size)):
+    _, config, its, _ = _subject(network, None)
+    if expected not in (None, found := (config.name, its.name, config.input_size)):
         raise InputError(
             f"{checkpoint} is another network than the experiment's: {found} instead of {expected}; give its own "
             f"experiment (--cfg), or the data alone (--annotations, --images)"
@@ -132,6 +134,7 @@ def test(
         annotations,
         images,
         boxes=boxes,
+        skeleton=load_skeleton(skeleton) if skeleton else None,
         flip_test=flip,
         keep_rates=keep_rates,
         batch_size=batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH),
@@ -177,6 +180,7 @@ def evaluate_network(
     images: str | Path,
     *,
     boxes: str | Path | None = None,
+    skeleton: Skeleton | None = None,
     flip_test: bool = True,
     keep_rates: Sequence[float] | str | None = None,
     batch_size: int | None = None,
@@ -190,21 +194,24 @@ def evaluate_network(
         annotations: COCO ground truth, a file, a member of a zip, or what was read already.
         images: folder or zip of the images.
         boxes: detections in COCO results form; None uses the ground-truth boxes.
+        skeleton: of the annotations, if it is not the network's, which must have all of its keypoints, by name: only these
+            are measured. So a whole-body network is measured on people of whom only the body is labelled.
         flip_test, progress: see `estimate`.
         keep_rates: of a module, see `GTPT.forward`.
         batch_size: crops at once; None: 16 on a CPU, 64 on a GPU. An engine of a fixed batch size is filled up to its own.
         out: a *.json for the COCO results that are measured, as the servers of COCO take them.
 
     Raises:
-        ValueError: a module without a skeleton, or keep rates for an exported file.
+        ValueError: a module without a skeleton, keypoints that it lacks, or keep rates for an exported file.
         OutputError: `out` cannot be written; said before the work.
     """
     if out is not None:
         check_writable(Path(out))
-    crops2simcc, config, skeleton, label = _subject(network, keep_rates)
+    crops2simcc, config, its, label = _subject(network, keep_rates)
+    measured = skeleton or its
     truth = read_annotations(annotations)
-    check_ground_truth(truth, skeleton)  # and the files: before the network runs, not after
-    dataset = evaluation_set(truth, images, boxes, skeleton, config.input_size)
+    check_ground_truth(truth, measured)  # and the files: before the network runs, not after
+    dataset = evaluation_set(truth, images, boxes, its, config.input_size, measured)
     dataset.require_files()
     found = estimate(
         crops2simcc,
@@ -214,17 +221,19 @@ def evaluate_network(
         batch_size=getattr(network, "batch", None) or batch_size or _batch_of(network),
         progress=progress,
     )
-    category = truth.person_category()
-    results = results_of(dataset.persons, found, skeleton.sigmas, config.input_size, category)
+    _, places = measured.shared_with(its)
+    found = Estimates(found.keypoints[:, places], found.raw_scores[:, places])
+    persons = dataset.persons.in_skeleton(its, measured)
+    results = results_of(persons, found, measured.sigmas, config.input_size, truth.person_category())
     if out is not None:
         Path(out).write_text(to_json_text(results), encoding="utf-8")
     protocol = Protocol(
-        network=f"{config.name} {skeleton.name}, {label}",
+        network=f"{config.name} {its.name}, {label}",
         boxes=Path(boxes).name if boxes else "ground truth",
         flip_test=flip_test,
         input_size=config.input_size,
     )
-    return Evaluation(evaluate_coco(truth, results, skeleton, protocol=protocol), dataset.persons, found)
+    return Evaluation(evaluate_coco(truth, results, measured, protocol=protocol), persons, found)
 
 
 def _batch_of(network: GTPT | Engine) -> int:
@@ -253,10 +262,17 @@ def evaluation_set(
     boxes: str | Path | None,
     skeleton: Skeleton,
     input_size: tuple[int, int],
+    labels: Skeleton | None = None,
 ) -> CropDataset:
-    """Test-time crops of the people to estimate; arguments as of `evaluate_network`."""
-    persons = read_detections(boxes, annotations, skeleton) if boxes else read_coco(annotations, skeleton)
-    return CropDataset(persons, open_stores([images]), skeleton, input_size)
+    """Test-time crops of people, with the keypoints of `skeleton`; the annotations have those of `labels`."""
+    labels = labels or skeleton
+    if lacking := [name for name in labels.keypoints if name not in skeleton.keypoints]:
+        raise InputError(
+            f"skeleton {labels.name!r} has {', '.join(lacking)}, which a network of {skeleton.name!r} does not find: "
+            f"measure it on keypoints that it finds"
+        )
+    persons = read_detections(boxes, annotations, labels) if boxes else read_coco(annotations, labels)
+    return CropDataset(persons.in_skeleton(labels, skeleton), open_stores([images]), skeleton, input_size)
 
 
 def results_of(

@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
 from gtpt.core.errors import WeightsError
-from gtpt.core.skeleton import Skeleton
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.coco import Persons
 from gtpt.data.config import Source
 from gtpt.evaluate.calibration import fit_isotonic, judge
@@ -55,8 +55,9 @@ class CheckpointKeeper(Callback):
     def _validate(self, trainer: Any, module: Any, val: Source) -> None:
         epoch = trainer.current_epoch
         boxes = self.experiment.data.boxes
-        report, persons, found = evaluate_network(module.ema, val.annotations, val.images, boxes=boxes)
-        self.metadata = {} if boxes else calibration_of(found, persons, module.ema.skeleton)
+        skeleton = load_skeleton(val.skeleton or module.ema.skeleton)
+        report, persons, found = evaluate_network(module.ema, val.annotations, val.images, boxes=boxes, skeleton=skeleton)
+        self.metadata = {} if boxes else calibration_of(found, persons, skeleton)
         ap, overall = report.ap, next(reversed(report.figures.values()))
         module.log_dict({f"val/{k}": v for k, v in overall.items()}, rank_zero_only=True)
         line = {"epoch": epoch, "step": trainer.global_step, **overall}

@@ -153,6 +153,7 @@ def training_set(experiment: Experiment) -> CropDataset:
     if not data.train:
         raise InputError("the experiment names no training data: set data.train to a list of {annotations, images}")
     own = [load_skeleton(s.skeleton or skeleton) for s in data.train]
+    taught = [load_skeleton(s.teacher_skeleton or o) for s, o in zip(data.train, own, strict=True)]
     for source, its in zip(data.train, own, strict=True):
         if source.synthetic is not None:
             ensure_synthetic(source.images, source.synthetic, its)
@@ -164,7 +165,7 @@ def training_set(experiment: Experiment) -> CropDataset:
         _check_image(source, persons, store)
     teachers = tuple(
         load_teacher(s.teacher, p, o).in_skeleton(o, skeleton) if s.teacher else None
-        for s, p, o in zip(data.train, parts, own, strict=True)
+        for s, p, o in zip(data.train, parts, taught, strict=True)
     )
     parts = [p.in_skeleton(o, skeleton) for p, o in zip(parts, own, strict=True)]
     parts = [teach(p, t, s) for p, t, s in zip(parts, teachers, data.train, strict=True)]
@@ -267,8 +268,9 @@ def _check_launcher(config: TrainConfig) -> None:
 def _check_validation(data: DataConfig, skeleton: Skeleton) -> None:
     """Ask for what validation needs, and refuse what it would refuse, now and not after the first epochs."""
     if data.val is not None:
-        people = evaluation_set(data.val.annotations, data.val.images, data.boxes, skeleton, (192, 256))
-        evaluate_coco(data.val.annotations, [], skeleton)
+        own = load_skeleton(data.val.skeleton or skeleton)
+        people = evaluation_set(data.val.annotations, data.val.images, data.boxes, skeleton, (192, 256), own)
+        evaluate_coco(data.val.annotations, [], own)
         if len(people):
             _check_image(data.val, people.persons, people.stores[0])
 
