@@ -36,8 +36,10 @@ from gtpt.export.onnx import export_onnx, store_half
 from gtpt.export.verify import bfloat16_cost, verify_onnx
 from gtpt.model import GTPT, load, save
 from gtpt.model.checkpoint import extra_metadata
+from gtpt.weights.registry import BUNDLED
 
 WEIGHTS = Path(__file__).parents[1] / "src/gtpt/weights"
+FORMATS = ("onnx", "safetensors")
 PROGRESS = ("AP", "AP .5", "AP .75", "AP (M)", "AP (L)", "AR")
 
 
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--data", type=Path, required=True, help="COCO crop zip to measure on; never trained on")
     parser.add_argument("--skeleton", default=None, help="of the data, if it is not the network's")
+    parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS, help="what is bundled")
     parser.add_argument("--out", type=Path, default=Path("out/release"))
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -62,10 +65,11 @@ def main() -> None:
         "calibration": calibration.to_dict(),
         BFLOAT16_COST: round(bfloat16_cost(net, crops), 5),
     }
-    files = write_files(net, args.name.replace("-", "_"), extra)
+    folders = {kind: BUNDLED if kind in args.formats else args.out for kind in FORMATS}
+    files = write_files(net, args.name.replace("-", "_"), extra, folders)
     figures["rounding"] = moved
     figures["ONNX against safetensors"] = str(verify_onnx(files["onnx"], load(files["safetensors"]), crops, bound_px=0.05))
-    register(args.name, net, files)
+    register(args.name, net, {kind: files[kind] for kind in args.formats})
     (args.out / "figures.json").write_text(json.dumps(figures, indent=1))
     print(json.dumps(figures, indent=1))
 
@@ -131,11 +135,9 @@ def draw_reliability(raw: np.ndarray, calibrated: np.ndarray, correct: np.ndarra
     figure.savefig(path)
 
 
-def write_files(net: GTPT, stem: str, extra: dict[str, Any]) -> dict[str, Path]:
-    """The two bundled files, both with the same weights in half precision."""
-    folder = WEIGHTS / "files"
-    folder.mkdir(exist_ok=True)
-    files = {"onnx": folder / f"{stem}.onnx", "safetensors": folder / f"{stem}.safetensors"}
+def write_files(net: GTPT, stem: str, extra: dict[str, Any], folders: dict[str, Path]) -> dict[str, Path]:
+    """A file of each format in its folder, all with the same weights in half precision."""
+    files = {kind: folder / f"{stem}.{kind}" for kind, folder in folders.items()}
     export_onnx(net, files["onnx"], extra=extra)
     graph = onnx.load(files["onnx"])
     properties = {p.key: p.value for p in graph.metadata_props if p.key != "sha256"}
