@@ -32,11 +32,6 @@ def test_it_fills_all_of_body_25() -> None:
 
 @pytest.mark.integration
 def test_feet_and_body_are_found_as_the_card_says(shared: Path) -> None:
-    pytest.importorskip("faster_coco_eval")
-    from gtpt.engines import open_engine
-    from gtpt.evaluate.run import evaluate_network
-    from gtpt.weights import resolve
-
     sys.path.insert(0, str(ROOT / "benchmarks"))
     from feet import shares
 
@@ -50,8 +45,3 @@ def test_feet_and_body_are_found_as_the_card_says(shared: Path) -> None:
         stated = re.search(rf"\| {part} \| {count} \| ([\d.]+) \|", card)
         assert stated and abs(100 * share - float(stated[1])) < 2, part
     assert found["feet"][0] > 0.7
-    crops = shared / "data/pose17_devval.zip"
-    engine = open_engine(resolve(NAME, format="onnx"))
-    report = evaluate_network(engine, crops / "annotations.json", crops, skeleton=load_skeleton("coco17")).report
-    stated = re.search(r"\| pruned, flip test \| ([\d.]+) \|", card)
-    assert stated and abs(100 * report.ap - float(stated[1])) < 0.1
