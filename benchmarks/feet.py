@@ -1,7 +1,7 @@
 """How well weights with feet find them: `python benchmarks/feet.py WEIGHTS ANNOTATIONS IMAGES`, people of COCO-WholeBody.
 
-Prints the share of labelled points within a tenth of the box's longer side, with the flip test and ground-truth boxes: of each
-point, and then the mean over those of a part.
+Prints, for each part, the mean over its points of the share that lies within a tenth of the box's longer side of the label,
+with the flip test and ground-truth boxes.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def runner(entry: Entry, threads: int, size: int) -> Callable[[], object]:
     def at_once() -> object:
         return whole.run(crops)
 
-    a, b = paired_seconds(streams, at_once, 1, warmup=1)  # slow networks take ten seconds for a batch
+    a, b = paired_seconds(streams, at_once, 1, warmup=0)  # slow networks take ten seconds for a batch
     return streams if median(a) < median(b) else at_once
 
 
