@@ -3,10 +3,11 @@
     python benchmarks/release.py runs/NAME/best.safetensors --name gtpt-t-coco17 \
         --data ../shared/data/pose17_devval.zip
 
-The weights of the MLPs are rounded to half precision first, and all figures are those of the rounded network, which the
-safetensors file holds with its norms, so that it can be trained further; the ONNX file has them folded into convolutions.
-The script measures on real crops what the rounding moves, and stops if it is more than 0.05 px on average. The score is
-calibrated on every second photo, without the flip test, and its error is reported on the others.
+The matrices of the group encoder are rounded to half precision first, and all figures are those of the rounded network.
+The safetensors file holds it with its norms, so that it can be trained further; the ONNX file has them folded into
+convolutions. The script measures on real crops what the rounding moves, and stops if it is more than 0.05 px on average,
+or more than 1 px for over a keypoint in a thousand. The score is calibrated on every second photo, without the flip test,
+and its error is reported on the others.
 """
 
 from __future__ import annotations
@@ -83,9 +84,11 @@ def rounded(net: GTPT) -> GTPT:
 
 
 def halved(net: GTPT) -> list[torch.Tensor]:
-    """Tensors that are stored in half precision: the MLPs', half of all weights. With 256 crops, rounding all but the heads
-    moves keypoints by 0.087 px on average and 0.39 % of them by more than 1 px; the MLPs alone by 0.005 px and 0.02 %."""
-    return [value for name, value in net.named_parameters() if ".mlp." in name and value.dim() == 2]
+    """Tensors that are stored in half precision: the matrices of the group encoder, two fifths of all weights.
+
+    Rounding what comes before it moves a few keypoints by half a body: patches of nearly the same score change places when
+    the groups choose theirs."""
+    return [value for name, value in net.named_parameters() if name.startswith("group_encoder.") and value.dim() == 2]
 
 
 def measure(net: GTPT, data: Path, labels: Skeleton, out: Path) -> tuple[dict[str, Any], Calibration]:
@@ -158,9 +161,12 @@ def compare(a: GTPT, b: GTPT, crops: np.ndarray) -> str:
 
     points = [simcc.decode(*torch_network(net)(crops), a.config.simcc_split)[0] for net in (a, b)]
     distance = np.linalg.norm(points[0] - points[1], axis=-1)
-    if distance.mean() > 0.05:
-        raise SystemExit(f"half precision moves keypoints by {distance.mean():.3f} px on average")
-    return f"{distance.size} keypoints, largest {distance.max():.3f} px, mean {distance.mean():.4f} px"
+    far = (distance > 1).sum()
+    mean, largest = distance.mean(), distance.max()
+    found = f"{distance.size} keypoints, mean {mean:.4f} px, largest {largest:.1f} px, {far} by more than 1 px"
+    if mean > 0.05 or far > distance.size / 1000:
+        raise SystemExit(f"half precision moves keypoints too far: {found}")
+    return found
 
 
 def register(name: str, net: GTPT, files: dict[str, Path]) -> None:
