@@ -58,7 +58,14 @@ def test_keypoints_that_the_network_lacks_are_named(engine, tmp_path: Path) -> N
     data["categories"][0]["keypoints"] = list(names)
     (folder / "annotations.json").write_text(json.dumps(data))
     with pytest.raises(InputError, match="'few' has hat, tail, which a network of 'coco17' does not find"):
-        evaluate_network(engine, folder / "annotations.json", folder / "images", skeleton=few_points(*names))
+        evaluate_network(
+            engine,
+            folder / "annotations.json",
+            folder / "images",
+            skeleton=few_points(*names),
+            out=tmp_path / "results.json",
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]  # no empty results
 
 
 def test_the_command_takes_the_skeleton_of_the_annotations(engine, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
