@@ -139,6 +139,7 @@ def test_boxes_are_enough_for_a_source_without_labels(folder, tmp_path):
     data = json.loads((folder / "annotations.json").read_text())
     for annotation in data["annotations"]:
         del annotation["keypoints"], annotation["area"]
+    data["annotations"][0]["keypoints"] = [1, 1, 2]  # whatever it is, nobody looks at it
     data["annotations"][3]["iscrowd"] = 1
     (tmp_path / "boxes.json").write_text(json.dumps(data))
     source = TrainSource(annotations=tmp_path / "boxes.json", images=folder / "images", teacher=path, labels=False)
@@ -172,6 +173,16 @@ def test_files_that_hold_no_maps_are_refused(folder, tmp_path):
     for name in ("other", "text"):
         with pytest.raises(ValueError, match=f"{name}.npz holds no teacher's maps"):
             load_teacher(tmp_path / f"{name}.npz", persons, BODY)
+    fine = {"id": [1], "heat": np.zeros((1, 17, 8, 8)), "M": np.eye(2, 3)[None], "keypoints": np.zeros((1, 17, 3))}
+    infinite = {name: np.where(np.arange(3) == 1, np.inf, fine[name]) for name in ("M", "keypoints")}
+    for change, message in (
+        ({"heat": fine["heat"][..., 0]}, r"heat is \(1, 17, 8\)"),
+        ({"M": infinite["M"]}, "not finite"),
+        ({"keypoints": infinite["keypoints"]}, "not finite"),
+    ):
+        np.savez(tmp_path / "odd.npz", **fine | change)
+        with pytest.raises(ValueError, match=message):
+            load_teacher(tmp_path / "odd.npz", persons, BODY)
     with pytest.raises(FileNotFoundError, match="no teacher's maps or results at"):
         load_teacher(tmp_path / "absent.npz", persons, BODY)
 
@@ -182,8 +193,10 @@ def test_maps_are_sharpened(folder, tmp_path):
     heat = np.zeros((1, 17, 8, 8), np.uint8)
     heat[0, 0, 2, 3], heat[0, 0, 5, 6] = 255, round(255 * 0.25**0.5)
     one = persons.ids[:1].astype(int)
-    np.savez(tmp_path / "m.npz", id=one, heat=heat, M=[[[1, 0, 0], [0, 1, 0]]], keypoints=np.zeros((1, 17, 3)))
+    np.savez(tmp_path / "m.npz", id=one, heat=heat, M=[[[1, 0, 0], [0, 1, 0]]], keypoints=np.full((1, 17, 3), 3.0))
     teacher = load_teacher(tmp_path / "m.npz", persons, BODY)
+    assert {a.dtype.name for a in (teacher.points, teacher.mass, teacher.keypoints, teacher.scores)} == {"float32"}
+    assert (teacher.scores == 1).all() and teacher.points.shape == (1, 17, 64, 2)
     best = teacher.mass[0, 0].argmax()
     assert teacher.mass[0, 0, best] == pytest.approx(16 / 17, abs=3e-3)
     assert tuple(teacher.points[0, 0, best]) == (3, 2) and teacher.row(one[0]) == 0 and teacher.row(10**6) is None
@@ -210,6 +223,24 @@ def test_results_of_another_network_are_a_teacher(folder, tmp_path):
     (tmp_path / "coco.json").write_text("{}")
     with pytest.raises(ValueError, match="results must be a list"):
         load_teacher(tmp_path / "coco.json", persons, BODY)
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.52, True), (0.48, False)])
+def test_a_result_is_of_the_person_whose_box_it_overlaps_by_half(folder, tmp_path, share, known):
+    persons = read_coco(folder / "annotations.json", BODY).select(np.array([0]))
+    low, high = persons.keypoints[0].min(axis=0), persons.keypoints[0].max(axis=0)
+    persons.boxes[0] = *low, *(high - low) / (1, share)
+    joints = np.column_stack([persons.keypoints[0], np.ones(17)]).ravel().tolist()
+    elsewhere = [*(persons.keypoints[0] + 1000).mean(axis=0), 1] * 17
+    rows = [{"image_id": int(persons.image_ids[0]), "keypoints": k} for k in (elsewhere, joints)]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    if not known:
+        with pytest.raises(ValueError, match="knows none"):
+            load_teacher(tmp_path / "results.json", persons, BODY)
+        return
+    teacher = load_teacher(tmp_path / "results.json", persons, BODY)
+    np.testing.assert_allclose(teacher.keypoints[0], persons.keypoints[0], atol=1e-4)
+    assert teacher.mass.tolist() == [[[1.0]] * 17] and teacher.points.dtype == np.float32
 
 
 def test_a_pasted_piece_covers_some_of_the_crop():
