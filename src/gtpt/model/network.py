@@ -231,7 +231,8 @@ class GTPT(nn.Module):
         """
         layout, gates = self.layout, cast("nn.Linear", self.group_gate[2])
         hidden = self.group_gate[:2](person.image)  # (B, N, D / 2)
-        tokens, positions, numbers = [], [], []
+        tokens, positions = [], []
+        numbers: list[Tensor] = []
         for g, group in enumerate(layout.groups):
             visual, ids = [person.image, person.pos, hidden], person.ids
             if (keep := count - len(group.fine_tokens)) < ids.shape[1]:
