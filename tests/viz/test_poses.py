@@ -236,9 +236,8 @@ def test_half_outside():
 def test_an_image_in_other_memory_order_and_bad_images():
     flipped = np.ascontiguousarray(GREY[..., ::-1])[..., ::-1]
     np.testing.assert_array_equal(draw_poses(flipped, standing()), draw_poses(GREY, standing()))
-    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 RGB, got \(480, 640\) uint8"):
-        draw_poses(GREY[..., 0], standing())
-    with pytest.raises(ValueError, match="float64"):
+    np.testing.assert_array_equal(draw_poses(GREY[..., 0], standing()), draw_poses(GREY, standing()))
+    with pytest.raises(ValueError, match=r"the image to draw on must be uint8.*float64"):
         draw_poses(GREY / 255, standing())
 
 

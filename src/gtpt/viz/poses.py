@@ -13,6 +13,7 @@ from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton, split_side
+from gtpt.io.arrays import as_rgb
 from gtpt.viz.canvas import (
     DARK,
     LEFT,
@@ -20,7 +21,6 @@ from gtpt.viz.canvas import (
     RIGHT,
     Color,
     Layer,
-    as_canvas,
     draw_text,
     enlarged,
     text_width,
@@ -43,7 +43,7 @@ def draw_poses(
     """Draw people over a copy of an image.
 
     Args:
-        image: (H, W, 3) uint8, RGB; it stays as it is. Not needed on a black background.
+        image: (H, W, 3) uint8, RGB, or what else `PoseEstimator` takes; it stays as it is. Not needed on black.
         poses: in pixels of that image.
         threshold: calibrated score in [0, 1] below which a keypoint, and the limbs that end in it, is not drawn.
         ids: label people with their track id, where they have one.
@@ -54,7 +54,7 @@ def draw_poses(
         (H, W, 3) uint8, RGB: an array that can also be saved and shown.
 
     Raises:
-        ValueError: the image is no (H, W, 3) uint8, or there is no such background.
+        ValueError: the image cannot be used, or there is no such background.
     """
     canvas = _canvas(image, poses, background)
     plan = plan_of(poses.skeleton)
@@ -82,7 +82,7 @@ def _canvas(image: np.ndarray | None, poses: Poses, background: str) -> np.ndarr
         raise InputError(f"no background {background!r}: choose 'image' or 'black'")
     if image is None:
         raise InputError("there is no image to draw on: give one, or background='black'")
-    return as_canvas(image).copy()
+    return as_rgb(image, "the image to draw on").copy()
 
 
 @dataclass(frozen=True)
