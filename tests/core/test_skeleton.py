@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,28 @@ def test_flip_index_is_its_own_inverse_and_swaps_sides(name):
 def test_dict_round_trip(name):
     skeleton = load_skeleton(name)
     assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton != load_skeleton("coco_feet23")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keypoints": {"right": 0.1, "left": 0.1}},
+        {"groups": {"b": {"keypoints": ["right"]}, "a": {"keypoints": ["left"]}}},
+        {"keypoints": {"left": 0.1, "right": 0.2}},
+    ],
+)
+def test_order_counts(change):
+    form = {
+        "name": "hands",
+        "keypoints": {"left": 0.1, "right": 0.1},
+        "groups": {"a": {"keypoints": ["left"]}, "b": {"keypoints": ["right"]}},
+    }
+    assert Skeleton.from_dict(form) == Skeleton.from_dict(form) != Skeleton.from_dict(form | change)
+
+
+def test_without_mirror_pairs_it_is_another():
+    paired = Skeleton.from_dict({"name": "hands", "keypoints": ["left", "right"]})
+    assert replace(paired, flip_pairs=()) != paired == replace(paired, flip_pairs=((1, 0),))
 
 
 @st.composite
