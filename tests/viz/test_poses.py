@@ -206,6 +206,15 @@ def test_any_skeleton():
     assert tuple(picture[125, 150]) == LEFT
 
 
+@pytest.mark.parametrize("names", [("LEar", "REar"), ("ear_left", "ear_right"), ("l_paw", "r_paw"), ("耳左", "耳右")])
+def test_sides_are_those_by_which_keypoints_mirror(names):
+    pair = Skeleton.from_dict({"name": "pair", "keypoints": names})
+    poses = make_poses(1, pair).with_(keypoints=[[[100, 100], [200, 150]]], keypoint_scores=[[1, 1]])
+    picture = draw_poses(GREY, poses)
+    assert len(pair.flip_pairs) == 1
+    assert (tuple(picture[100, 100]), tuple(picture[150, 200])) == (LEFT, RIGHT)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (40, 8)])
 def test_tiny_images(size):
     image = np.zeros((*size, 3), dtype=np.uint8)

@@ -12,7 +12,7 @@ import numpy as np
 from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
-from gtpt.core.skeleton import Skeleton
+from gtpt.core.skeleton import Skeleton, split_side
 from gtpt.io.arrays import as_rgb
 from gtpt.viz.canvas import (
     DARK,
@@ -122,7 +122,7 @@ def plan_of(skeleton: Skeleton) -> _Plan:
         for name in dict.fromkeys(part_of)
     ]
     palette = {"left": LEFT, "right": RIGHT, "": MIDDLE}
-    sides = [_side(name) for name in skeleton.keypoints]
+    sides = [side[0] if (side := split_side(name)) else "" for name in skeleton.keypoints]
     edge_sides = {edge: {sides[i] for i in edge} - {""} for edge in skeleton.edges}
     fine = np.array([p is not None for p in part_of])
     return _Plan(
@@ -131,10 +131,6 @@ def plan_of(skeleton: Skeleton) -> _Plan:
         colors=tuple(palette[side] for side in sides),
         edge_colors={edge: palette[found.pop()] if len(found) == 1 else MIDDLE for edge, found in edge_sides.items()},
     )
-
-
-def _side(name: str) -> str:
-    return next((side for side in ("left", "right") if name.startswith(f"{side}_")), "")
 
 
 def limb_radius(size: float) -> float:

@@ -53,7 +53,7 @@ def test_every_float_survives_json(keypoints, scores):
 
 def test_floats_are_short_in_json():
     poses = make_poses(1).with_(scores=[0.1], keypoints=np.full((1, 17, 2), 123.4), keypoint_scores=np.full((1, 17), 0.7))
-    assert '"score":0.1,' in poses.to_json() and "[123.4,123.4,0.7]," in poses.to_json()
+    assert '"id":null,' in poses.to_json() and '"score":0.1,' in poses.to_json() and "[123.4,123.4,0.7]," in poses.to_json()
     assert (
         to_coco(poses, 1)[0]["keypoints"]
         == to_openpose(poses)["people"][0]["pose_keypoints_2d"][:51]
@@ -263,6 +263,7 @@ def test_notebook_table():
     html = make_poses(2, Skeleton.from_dict({"name": "<b>", "keypoints": ["a"]})).with_(keypoint_scores=[[0.3], [0.29]])
     text = html._repr_html_()
     assert text.count("<tr>") == 3 and "1 of 1" in text and "0 of 1" in text
+    assert "<tr><td>0</td><td></td>" in text and "<tr><td>1</td><td>0</td>" in text  # the first has no id
     assert "<b>" not in text
 
 
