@@ -281,10 +281,30 @@ def test_the_examples_in_the_documentation(tmp_path, monkeypatch):
     assert attempted > 20 and not failed
 
 
-@pytest.mark.parametrize("image_id", [np.int64(3), np.uint8(3), np.str_("three"), 3])
+class Tensor:
+    """A number as PyTorch keeps it: several of them have no `item`."""
+
+    def __init__(self, *numbers):
+        self.numbers = numbers
+
+    def item(self):
+        if len(self.numbers) > 1:
+            raise RuntimeError("several")
+        return self.numbers[0]
+
+
+@pytest.mark.parametrize("image_id", [np.int64(3), np.uint8(3), 3, np.array([3]), Tensor(3)])
 def test_ids_of_numpy_become_json(image_id):
     (entry,) = json.loads(json.dumps(to_coco(make_poses(1), image_id, np.int32(1))))
-    assert (entry["image_id"], entry["category_id"]) == (image_id, 1)
+    assert (entry["image_id"], entry["category_id"]) == (3, 1)
+    for name in (np.str_("three"), Path("three")):
+        assert json.loads(json.dumps(to_coco(make_poses(1), name)))[0]["image_id"] == "three"
+
+
+@pytest.mark.parametrize("image_id", [None, [3], np.array([3, 4]), Tensor(3, 4), {}])
+def test_ids_that_are_none_are_refused(image_id):
+    with pytest.raises(ValueError, match="image_id must be a number or a text, got"):
+        to_coco(make_poses(1), image_id)
 
 
 def test_poses_know_the_commonest_forms() -> None:
