@@ -42,7 +42,7 @@ PAGE = """<!doctype html><title>MediaPipe</title><script src="package/pose.js"><
 OPEN_OURS = """async () => {
   const {Engine} = await import('./js/engine.js');
   window.engine = new Engine(new URL('runtime/', location.href).href, () => {});
-  await engine.open(await (await fetch('models/gtpt_t_coco17.onnx')).arrayBuffer(), 'wasm');
+  await engine.open(await (await fetch('models/pose/gtpt_t_coco17.onnx')).arrayBuffer(), 'wasm');
   return [engine.facts.threads, engine.facts.network.inputSize.join('x')];
 }"""
 OURS = """async ([photo, box]) => {

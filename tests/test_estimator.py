@@ -106,6 +106,7 @@ def test_the_whole_image_as_a_box(estimator: PoseEstimator, images: list[np.ndar
         ([[0, 0, np.nan, 5]], "image 0: box 0 .*nan"),
         ([[0, 0, 9, 9], [50, 10, 20, 40]], "image 0: box 1 .*inverted"),
         ([[500, 500, 600, 600]], "outside the 90x120 image"),
+        ([[0.1, 0, 0.9, 1]], "image 0: box 0 .*shares of the picture"),
         ([0, 0, 5, 5], r"\(N, 4\)"),
         (np.zeros((2, 6)) + 1, r"\(N, 4\)"),
     ],
@@ -155,6 +156,8 @@ def test_lists_must_match(estimator: PoseEstimator, images: list[np.ndarray]) ->
         estimator(images, BOXES[:2])
     with pytest.raises(ValueError, match="scores"):
         estimator(images[0], BOXES[0], [0.5])
+    with pytest.raises(ValueError, match=r"image 0: scores must be 1 numbers .*'sure'"):
+        estimator(images[0], BOXES[0][:1], ["sure"])
 
 
 def test_many_people_and_thin_images(estimator: PoseEstimator) -> None:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from tests.sample import assert_same, make_poses
 
 import gtpt
@@ -124,8 +125,14 @@ def test_find_takes_arrays_paths_and_lists(image: np.ndarray, tmp_path: Path) ->
     for one in (image, PHOTO, str(PHOTO)):
         assert_same(gtpt.find(one, detector="whole-image"), expected)
     assert_same(gtpt.find(image[..., ::-1], detector="whole-image", bgr=True), expected)
+    assert_same(gtpt.find(Image.fromarray(image), detector="whole-image", bgr=True), expected)
+    assert_same(PoseEstimator(detector="whole-image")(Image.fromarray(image)), expected)
+    assert np.array_equal(expected.draw(Image.fromarray(image)), expected.draw(image))
     both = gtpt.find([PHOTO, image], detector="whole-image")
     assert len(both) == 2 and all(len(poses) == 1 for poses in both)
+    for neither in (None, b"bytes", iter([image])):
+        with pytest.raises(ValueError, match="images must be an RGB uint8 array"):
+            gtpt.find(neither, detector="whole-image")
     with pytest.raises(FileNotFoundError, match=r"nobody\.jpg"):
         gtpt.find(tmp_path / "nobody.jpg", detector="whole-image")
     with pytest.raises(ValueError, match=r"folder is no photo.*gtpt\.predict"):

@@ -11,7 +11,7 @@ import pytest
 
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import load_skeleton
-from gtpt.detect import GivenBoxes
+from gtpt.detect import GivenBoxes, WholeImage
 from gtpt.estimator import PoseEstimator
 from gtpt.io.sources import Frame
 from gtpt.pipeline import Pipeline, boxes_from_poses
@@ -89,7 +89,13 @@ def test_boxes_outside_are_dropped_with_one_warning(
     with caplog.at_level(logging.WARNING):
         results = list(Pipeline(estimator, detector, frames_at_once=2)(video(3)))
     assert all(r.poses.boxes.tolist() == BOXES[[0, 1, 5]].tolist() for r in results) and len(results) == 3
-    assert [r.getMessage() for r in caplog.records] == ["0: 3 of 6 boxes lie outside the image"]
+    assert [r.getMessage() for r in caplog.records] == ["0: 3 of 6 boxes lie outside the image or in its first pixel"]
+
+
+@pytest.mark.parametrize("frames", ["film.mp4", Path("film.mp4"), np.zeros((20, 30, 3), np.uint8)])
+def test_one_picture_or_a_path_is_no_film(estimator: PoseEstimator, frames: object) -> None:
+    with pytest.raises(ValueError, match="no sequence of frames"):
+        next(Pipeline(estimator, WholeImage())(frames))
 
 
 def test_boxes_carried_to_a_smaller_photo(estimator: PoseEstimator) -> None:

@@ -28,16 +28,18 @@ from gtpt.core.poses import NO_ID, Poses
 from gtpt.core.skeleton import Skeleton
 from gtpt.detect.detections import (
     SCORE_ROUNDING,
+    SHARES,
     Detections,
     Detector,
     WholeImage,
     as_detector,
+    in_first_pixel,
     split_boxes,
 )
 from gtpt.detect.given import GivenBoxes
 from gtpt.detect.make import DEFAULT_DETECTOR, WHOLE_IMAGE, make_detector
 from gtpt.engines import Engine, open_engine
-from gtpt.io.arrays import as_rgb
+from gtpt.io.arrays import as_rgb, is_single
 from gtpt.io.sources import open_source
 
 DEFAULT_WEIGHTS = "gtpt-t-coco17"
@@ -150,7 +152,8 @@ class PoseEstimator:
         """Poses of one image, or of several at once.
 
         Args:
-            images: RGB uint8 (H, W, 3), or a list of them. Grey, RGBA and 16-bit arrays are converted, floats refused.
+            images: RGB uint8 (H, W, 3), or a list of them. Grey, RGBA and 16-bit arrays and images of Pillow are
+                converted, floats refused.
             boxes: of one image what `gtpt.detect.to_detections` takes, such as (N, 4) x1, y1, x2, y2 in pixels of the
                 image, or "whole-image"; of several images a list of that. N = 0 is fine and gives an empty result. None
                 leaves it to the detector, whose people are dropped where their box lies outside the image, where the
@@ -164,13 +167,9 @@ class PoseEstimator:
         Raises:
             ValueError: an image or a box that cannot be used, named by its position; no boxes, and no detector either.
         """
-        if isinstance(images, (str, Path)):
-            raise InputError(
-                f"images are arrays, got the path {str(images)!r}: read it with gtpt.read_image first, or use gtpt.find"
-            )
-        if isinstance(images, np.ndarray):
-            if images.ndim == 4:
-                raise InputError(f"one array is one image, got {images.shape}: give several as a list, list(images)")
+        if getattr(images, "ndim", 3) > 3:
+            raise InputError(f"one array is one image, got {tuple(images.shape)}: give several as a list, list(images)")
+        if is_single(images):
             return self._estimate([images], [boxes], [scores], bgr)[0]
         boxes = [None] * len(images) if boxes is None else boxes
         scores = [None] * len(images) if scores is None else scores
@@ -292,7 +291,7 @@ def find(
     writes files.
 
     Args:
-        images: RGB uint8 (H, W, 3), the path or URL of a photo, or a list of these.
+        images: RGB uint8 (H, W, 3) or an image of Pillow, the path or URL of a photo, or a list of these.
         weights, detector: see `PoseEstimator`.
         bgr: the colours of arrays come in OpenCV's order.
 
@@ -302,7 +301,7 @@ def find(
     Raises:
         GtptError, OSError: a photo, weights or a detector that cannot be used.
     """
-    alone = isinstance(images, (str, Path)) or (isinstance(images, np.ndarray) and images.ndim <= 3)
+    alone = isinstance(images, (str, Path)) or is_single(images)
     pictures = [
         read_photo(image) if isinstance(image, (str, Path)) else as_rgb(image, f"image {i}", bgr=bgr)
         for i, image in enumerate([images] if alone else images)
@@ -339,7 +338,8 @@ def check_boxes(boxes: Any, scores: Any, picture: np.ndarray, where: str) -> Det
         ("has a value that is not finite", ~np.isfinite(array).all(axis=1)),
         ("is inverted or empty (x2 must exceed x1 and y2 exceed y1; is it x, y, width, height?)", ~((x2 > x1) & (y2 > y1))),
         ("reaches beyond every picture", (np.abs(array) > MAX_COORDINATE).any(axis=1)),
-        (f"lies outside the {width}x{height} image", ~inside(array, picture)),
+        (f"lies outside the {width}x{height} image", ~inside(array, picture) & ~in_first_pixel(array)),
+        (SHARES, ~inside(array, picture)),
     ):
         if bad.any():
             i = int(bad.argmax())
@@ -351,16 +351,20 @@ def check_scores(scores: Any, count: int, where: str) -> np.ndarray:
     """(N,) float32 in [0, 1], ones if None."""
     if scores is None:
         return np.ones(count, np.float32)
-    array = np.asarray(scores, dtype=np.float32)
+    try:
+        array = np.asarray(scores, dtype=np.float32)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise InputError(f"{where}: scores must be {count} numbers in [0, 1], got {scores!r:.60} ({error})") from error
     if array.shape != (count,) or not np.all((array >= -SCORE_ROUNDING) & (array <= 1 + SCORE_ROUNDING)):
         raise InputError(f"{where}: scores must be {count} numbers in [0, 1], got {scores!r}")
     return np.clip(array, 0, 1)
 
 
 def inside(boxes: np.ndarray, picture: np.ndarray) -> np.ndarray:
-    """(N,) bool: the boxes (N, 4) of which at least a part lies in the image."""
+    """(N,) bool: the boxes (N, 4) of which at least a part lies in the image, and more than in its first pixel."""
     size = np.array(picture.shape[1::-1])
-    return np.asarray(((boxes[:, 2:] > 0) & (boxes[:, :2] < size)).all(axis=1))
+    within = ((boxes[:, 2:] > 0) & (boxes[:, :2] < size)).all(axis=1)
+    return np.asarray(within & ~(in_first_pixel(boxes) & (size.max() > 1)))
 
 
 def who_counts(poses: Poses, estimator: PoseEstimator, detector: Detector | None) -> Poses:

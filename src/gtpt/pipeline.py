@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detections, Detector, GivenBoxes, as_detector
 from gtpt.estimator import PoseEstimator, distinct, inside, least_score
-from gtpt.io.arrays import as_rgb
+from gtpt.io.arrays import as_rgb, is_pillow
 from gtpt.io.sources import Frame
 
 logger = logging.getLogger(__name__)
@@ -102,6 +103,10 @@ class Pipeline:
             frames: a `gtpt.open_source`, or any `Frame`s; plain RGB uint8 arrays (H, W, 3) count as 30 frames per second.
             memory: what an earlier run found, which is taken in place of the networks, and where all else is noted.
         """
+        if isinstance(frames, (str, Path)) or is_pillow(frames) or getattr(frames, "ndim", 4) < 4:
+            raise InputError(
+                "a path or one image is no sequence of frames: give gtpt.open_source(path), or a list of arrays"
+            )
         stream, number = map(_as_frame, count(), frames), 0
         last: Detections | None = None  # people of the frame before
         looked = False
@@ -142,7 +147,9 @@ class Pipeline:
         if usable.all():
             return found
         level, self._warned = logging.INFO if self._warned else logging.WARNING, True
-        logger.log(level, "%s: %d of %d boxes lie outside the image", frame.key, (~usable).sum(), len(found))
+        logger.log(
+            level, "%s: %d of %d boxes lie outside the image or in its first pixel", frame.key, (~usable).sum(), len(found)
+        )
         return found[usable]
 
     def _estimate(self, images: list[np.ndarray], people: list[Detections]) -> list[tuple[Poses, np.ndarray]]:

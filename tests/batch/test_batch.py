@@ -26,7 +26,7 @@ pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("ray")
 import pyarrow.parquet as parquet  # noqa: E402
 
-from gtpt.batch import batch, read_batch  # noqa: E402
+from gtpt.batch import batch, read_batch, run  # noqa: E402
 from gtpt.batch.inputs import Part, list_inputs  # noqa: E402
 from gtpt.batch.places import place_of  # noqa: E402
 from gtpt.batch.table import Row, rows_of, to_arrow  # noqa: E402
@@ -277,6 +277,28 @@ def test_a_part_that_kills_its_workers_comes_to_an_end(photos: Path, tmp_path: P
     (tmp_path / "out/begun" / part.name).write_bytes(bytes(4))
     with pytest.raises(gtpt.GtptError, match=r"4 workers died.*a\.png"):
         worker.do(part)
+
+
+@pytest.mark.parametrize(
+    ("workers", "threads", "cores", "used"),
+    [(None, 1, 6, (6, 6)), (None, 2, 6, (6, 3)), (None, 4, 6, (4, 1)), (None, 8, 6, (8, 1)), (3, 4, 6, (12, 3))],
+)
+def test_as_many_workers_as_the_cores_have_room_for(
+    workers: int | None, threads: int, cores: int, used: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a Ray just for this call; who asks for more gets them."""
+    asked: dict[str, Any] = {}
+    ray = SimpleNamespace(
+        is_initialized=lambda: False,
+        init=lambda **options: asked.update(options),
+        cluster_resources=lambda: {"CPU": asked["num_cpus"]},
+        shutdown=lambda: None,
+    )
+    monkeypatch.setattr(run, "require", lambda *_: ray)
+    monkeypatch.setattr(run, "available_cores", lambda: cores)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with run._ray(workers, Options(threads=threads)) as there:
+        assert (asked["num_cpus"], there) == used
 
 
 def test_parts_hold_each_input_once_and_films_come_first(tmp_path: Path) -> None:

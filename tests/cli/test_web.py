@@ -19,4 +19,4 @@ def test_options_reach_the_folder(small_runtime: Path, tmp_path: Path, capsys: p
         main(["web", str(site), "--weights", str(own), "--detector", "none", "--runtime", str(small_runtime)])
     assert done.value.code == 0
     assert f"{site}: own.onnx, no detector" in capsys.readouterr().out
-    assert json.loads((site / "site.json").read_text())["pose"] == {"file": "models/own.onnx", "name": "own.onnx"}
+    assert json.loads((site / "site.json").read_text())["pose"] == {"file": "models/pose/own.onnx", "name": "own.onnx"}

@@ -28,7 +28,9 @@ def test_a_better_raw_score_is_never_worse(a, b):
 
 
 def test_json_round_trip():
-    assert Calibration.from_dict(json.loads(json.dumps(TABLE.to_dict()))) == TABLE
+    given = Calibration(np.float32([0, 0.25, 0.5]), [0, 1, 1])
+    read = Calibration.from_dict(json.loads(json.dumps(given.to_dict())))
+    assert read == given == Calibration((0.0, 0.25, 0.5), (0.0, 1.0, 1.0))
 
 
 def test_default_is_the_share_of_the_official_target():
@@ -48,9 +50,10 @@ def test_default_is_the_share_of_the_official_target():
     [
         ((), (), "as many raw as calibrated"),
         ((0.1,), (0.1, 0.2), "as many raw as calibrated"),
-        ((0.1, 0.1), (0.1, 0.2), "must ascend"),
+        (((0.1, 0.2),), ((0.1, 0.2),), "as many raw as calibrated"),
+        ((0.1, 0.2, 0.2), (0.1, 0.2, 0.3), "must ascend"),
         ((0.1, float("nan")), (0.1, 0.2), "must ascend"),
-        ((0.1, 0.2), (0.2, 0.1), "never fall"),
+        ((0.1, 0.2, 0.3), (0.1, 0.3, 0.2), "never fall"),
         ((0.1, 0.2), (0.2, 1.1), r"\[0, 1\]"),
         ((0.1, 0.2), (0.2, float("nan")), r"\[0, 1\]"),
     ],

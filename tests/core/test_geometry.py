@@ -152,7 +152,7 @@ def test_half_body_falls_back_and_gives_up():
     assert center([0, 1, 14, 15, 16], True) == points[14:].mean(0).tolist()  # the upper half has too few
     assert center([0, 1, 2, 15, 16], False) == points[:3].mean(0).tolist()  # the lower half has too few
     assert center([0, 1, 15, 16], False) == points[:2].mean(0).tolist()
-    assert center([0], True) is None
+    assert center([0], True) is None and center([], False) is None
 
 
 # --- in numbers, by hand ---
@@ -232,6 +232,7 @@ def test_crops_of_boxes_by_hand():
 def test_only_the_width_of_a_size_sets_the_scale():
     (matrix,) = geometry.affine_matrices(np.array([10.0, 20]), np.array([96.0, 1]), INPUT)
     assert matrix.tolist() == [[2, 0, 76], [0, 2, 88]]
+    assert geometry.affine_matrices(np.float32([0, 0]), np.float32([100, 1]), INPUT)[0, 0, 0] == 1.92  # in float64
     turned = geometry.affine_matrices([[0, 0], [0, 0]], [[192, 256], [192, 256]], INPUT, np.array([0, 30]))
     np.testing.assert_allclose(turned[:, 0, :2], [[1, 0], [np.sqrt(3) / 2, 0.5]])
     np.testing.assert_allclose(turned[1, 1], [-0.5, np.sqrt(3) / 2, 128])

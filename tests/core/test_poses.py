@@ -36,10 +36,11 @@ def test_arrays_have_the_promised_types(poses):
     ("index", "ids"),
     [
         (0, [4]),
-        (-1, [6]),
+        (-3, [4]),
         (np.int64(1), [5]),
         (slice(1, None), [5, 6]),
         ([2, 0], [6, 4]),
+        ((2, 0), [6, 4]),
         (np.array([True, False, True]), [4, 6]),
         ([True, False, False], [4]),
         ([], []),
@@ -55,8 +56,9 @@ def test_indexing_takes_everything_along(poses, index, ids):
 
 def test_iteration_and_index_errors(poses):
     assert [p.ids.tolist() for p in poses] == [[4], [5], [6]]
-    with pytest.raises(IndexError, match="person 3 of 3"):
-        poses[3]
+    for outside in (3, -4):
+        with pytest.raises(IndexError, match=f"person {outside} of 3"):
+            poses[outside]
 
 
 def test_nobody_is_a_legal_result():
@@ -68,6 +70,7 @@ def test_nobody_is_a_legal_result():
 
 def test_repr_says_who(poses):
     assert repr(poses) == "Poses(3 people, coco17, image 640x480, ids [4, 5, 6])"
+    assert repr(poses.with_(ids=[4, -1, 6])) == "Poses(3 people, coco17, image 640x480)"
     assert repr(poses[0].with_(ids=[-1])) == "Poses(1 person, coco17, image 640x480)"
 
 
@@ -101,6 +104,7 @@ def test_wrong_shapes_are_named(poses, name):
         ({"image_size": 5}, r"Poses\.image_size must be .*got 5"),
         ({"image_size": (640, 480, 3)}, r"Poses\.image_size must be .*got \(640, 480, 3\)"),
         ({"image_size": (640.5, 480)}, r"Poses\.image_size must be"),
+        ({"image_size": (2**31, 480)}, r"Poses\.image_size must be"),
         ({"skeleton": "coco17"}, r"Poses\.skeleton must be a Skeleton .*got 'coco17'"),
     ],
 )

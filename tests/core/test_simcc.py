@@ -156,7 +156,7 @@ def test_flip_fusion_aligns_a_crop_with_its_mirror_image(px, split):
 @pytest.mark.parametrize("px", [30.0, 30.25, 41.9])
 def test_flip_fusion_is_centred_between_bins(split, px):
     """The mirror image's peak lies on the crop's own: for a parabola even exactly, up to a constant."""
-    width, skeleton = 72, load_skeleton("coco17")
+    width, skeleton = 74, load_skeleton("coco17")
     bins = np.arange(round(width * split))
 
     def peak(pixel):
@@ -170,11 +170,22 @@ def test_flip_fusion_is_centred_between_bins(split, px):
     np.testing.assert_array_equal(simcc.decode(fused, y, split)[0], simcc.decode(original, y, split)[0])
 
 
+@pytest.mark.parametrize(
+    ("split", "mirrored", "moved"),
+    [(1.5, [36, 25, 16, 9, 4, 1], [2.5, 6.5, 12.5, 20.5, 30.5, 36]), (0.5, [16, 9, 4, 1], [1, 2.5, 6.5, 12.5])],
+)
+def test_flip_fusion_takes_the_mean_of_neighbours_half_a_bin_away(split, mirrored, moved):
+    x = np.array([mirrored], np.float32)
+    fused, _ = simcc.fuse_flip((0 * x, x), (x, x), np.array([0]), split)
+    assert (2 * fused).tolist() == [moved]
+
+
 @pytest.mark.parametrize("split", [1.0, 2, 3.0, 4.0])
 def test_flip_fusion_of_whole_splits_moves_values_as_they_are(split):
     rng, flip = np.random.default_rng(0), load_skeleton("coco17").flip_index
     x, mirrored, y = (rng.standard_normal((2, 17, bins)).astype(np.float32) for bins in (int(72 * split),) * 2 + (5,))
-    fused, _ = simcc.fuse_flip((x, y), (mirrored, y), flip, split)
+    fused, fused_y = simcc.fuse_flip((x, y), (mirrored, y), flip, split)
+    np.testing.assert_array_equal(fused_y, (y + y[:, flip]) * 0.5)
     moved = mirrored[:, flip, ::-1]
     moved = np.concatenate([moved[..., int(split) - 1 :], *([moved[..., -1:]] * (int(split) - 1))], axis=-1)
     np.testing.assert_array_equal(fused, (x + moved) * 0.5)

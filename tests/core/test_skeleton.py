@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,7 +70,29 @@ def test_flip_index_is_its_own_inverse_and_swaps_sides(name):
 @pytest.mark.parametrize("name", SKELETONS.values())
 def test_dict_round_trip(name):
     skeleton = load_skeleton(name)
-    assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton
+    assert Skeleton.from_dict(json.loads(json.dumps(skeleton.to_dict()))) == skeleton != load_skeleton("coco_feet23")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"keypoints": {"right": 0.1, "left": 0.1}},
+        {"groups": {"b": {"keypoints": ["right"]}, "a": {"keypoints": ["left"]}}},
+        {"keypoints": {"left": 0.1, "right": 0.2}},
+    ],
+)
+def test_order_counts(change):
+    form = {
+        "name": "hands",
+        "keypoints": {"left": 0.1, "right": 0.1},
+        "groups": {"a": {"keypoints": ["left"]}, "b": {"keypoints": ["right"]}},
+    }
+    assert Skeleton.from_dict(form) == Skeleton.from_dict(form) != Skeleton.from_dict(form | change)
+
+
+def test_without_mirror_pairs_it_is_another():
+    paired = Skeleton.from_dict({"name": "hands", "keypoints": ["left", "right"]})
+    assert replace(paired, flip_pairs=()) != paired == replace(paired, flip_pairs=((1, 0),))
 
 
 @st.composite
@@ -125,11 +148,11 @@ def test_from_coco_category():
         Skeleton.from_coco_category({"name": "dog"})
     with pytest.raises(ValueError, match=r"'dog' has no 'keypoints' list of names"):
         Skeleton.from_coco_category({"name": "dog", "keypoints": "nose"})
-    for edge in ([0, 1], [1, 4], [1], [1, 2, 3], 5, [1, "2"], None):
+    for edges in (*([[1, 2], edge] for edge in ([0, 1], [1, 4], [1], [1, 2, 3], 5, [1, "2"], None)), 5):
         with pytest.raises(
             ValueError, match=r"COCO category 'stick': .* the edge .*from 1 to 3: COCO counts keypoints from 1"
         ):
-            Skeleton.from_coco_category({**category, "skeleton": [[1, 2], edge]})
+            Skeleton.from_coco_category({**category, "skeleton": edges})
     assert Skeleton.from_coco_category({**category, "skeleton": None}).edges == ()
 
 
@@ -207,6 +230,8 @@ def test_empty_entries_and_numbers_are_fine():
     numbers = Skeleton.from_dict(data)
     assert (numbers.name, numbers.keypoints, numbers.edges, numbers.lower_body) == ("3", ("1", "2"), ((0, 1),), (1,))
     assert numbers.parts == {"all": (0, 1)}
+    stars = Skeleton.from_dict({"name": "sky", "keypoints": ["a*", "ab"], "edges": [["a*", "ab"]]})
+    assert stars.edges == ((0, 1),)  # a name, not a pattern
     assert Skeleton.from_dict(
         dict.fromkeys(["edges", "flip_pairs", "groups", "lower_body", "parts"])
         | {"name": "3", "keypoints": {1: "0.05", "2": 0.05}}
@@ -216,6 +241,10 @@ def test_empty_entries_and_numbers_are_fine():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"keypoints": ()}, "has no keypoints"),
+        ({"keypoints": ("a", "a")}, r"keypoint names must be unique, twice: \['a'\]"),
+        ({"sigmas": (0.05, 0)}, "sigmas must be 2 positive numbers"),
+        ({"sigmas": 0.05}, "sigmas must be 2 positive numbers"),
         ({"edges": ((0, 2),)}, "edges: no keypoint 2, allowed are the indices 0 to 1"),
         ({"edges": ((0, -1),)}, "edges: no keypoint -1"),
         ({"edges": ((0,),)}, r"edges must be pairs of indices, got \(0,\)"),
@@ -228,9 +257,9 @@ def test_empty_entries_and_numbers_are_fine():
         ({"groups": (KeypointGroup("g", (0,), (("p", (3,)),)),)}, "part 'p' of group 'g': no keypoint 3"),
     ],
 )
-def test_indices_outside_are_refused(change, message):
-    with pytest.raises(ValueError, match=f"skeleton 'two': {message}"):
-        Skeleton("two", ("a", "b"), np.full(2, 0.05), **change)
+def test_what_does_not_fit_is_refused(change, message):
+    with pytest.raises(ValueError, match=f"skeleton 'two':? {message}"):
+        Skeleton(**{"name": "two", "keypoints": ("a", "b"), "sigmas": np.full(2, 0.05)} | change)
 
 
 def test_errors_of_a_file_name_it(tmp_path):
@@ -277,6 +306,8 @@ def test_importing_gtpt_does_not_import_pydantic():
         ("左目", "右目"),
         ("linkes Auge", "rechtes Auge"),
         ("ojo_izquierdo", "ojo_derecho"),
+        ("ojo izq", "ojo der"),
+        ("Левый глаз", "Правый глаз"),
     ],
 )
 def test_left_and_right_by_any_name(left, right):
@@ -291,9 +322,10 @@ def test_left_and_right_by_any_name(left, right):
 def test_names_that_are_no_pair():
     """No guess where a partner is missing or there are two; names that look sided are told."""
     names = ["nose", "left_ear", "l_eye", "R_paw", "tail", "right_hip", "hip_right", "hip_left", "left_right_axis", "l"]
-    skeleton = Skeleton.from_coco_category({"name": "animal", "keypoints": names})
+    joined = ["leftfin1", "rightfin2", "leftwing", "righttoe"]
+    skeleton = Skeleton.from_coco_category({"name": "animal", "keypoints": names + joined})
     assert skeleton.flip_pairs == ((7, 6),)
-    assert skeleton.unpaired == ("left_ear", "l_eye", "R_paw", "right_hip")
+    assert skeleton.unpaired == ("left_ear", "l_eye", "R_paw", "right_hip", *joined)
     listed = Skeleton.from_dict({"name": "x", "keypoints": ["l_eye", "r_i"], "flip_pairs": [["l_eye", "r_i"]]})
     assert not listed.unpaired and listed.flip_index.tolist() == [1, 0]
 

@@ -41,6 +41,10 @@ def test_anything_else_is_one_kind_of_error(text):
             assert str(error).startswith("x is not ")
 
 
+def test_an_empty_file_holds_nothing():
+    assert parse_yaml("", "x") is parse_yaml("# nothing yet\n", "x") is None
+
+
 def test_dates_are_texts():
     assert parse_yaml("day: 2024-01-31", "x") == {"day": "2024-01-31"}
 
@@ -76,6 +80,8 @@ def test_a_key_twice_is_no_silent_loss():
         parse_yaml("keypoints:\n  nose: 0.1\n  ear: 0.1\n  nose: 0.2", "x")
     with pytest.raises(WeightsError, match=r"header is not JSON: the key 'a' is there twice"):
         parse_json('{"a": 1, "a": 2}', "header", WeightsError, strict=True)
+    assert parse_json('{"a": 1, "b": {"a": 2}}', "x", strict=True) == {"a": 1, "b": {"a": 2}}
+    assert parse_json('{"a": 1, "a": 2}', "x") == {"a": 2}
 
 
 def test_json_bombs():

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import yaml
 
-from gtpt import load_skeleton
+from gtpt import Skeleton, load_skeleton
 
 WIDTH, HEIGHT = 320, 400
 # A person who faces the camera: the person's left is right in the image. Joints are at least 24 pixels apart.
@@ -49,6 +50,16 @@ def draw_figure(joints: np.ndarray = JOINTS, size: tuple[int, int] = (WIDTH, HEI
 def figure_keypoints(joints: np.ndarray = JOINTS, visibility: int | np.ndarray = 2) -> list[float]:
     """Flat COCO list."""
     return np.column_stack([joints, np.broadcast_to(visibility, len(joints))]).ravel().tolist()
+
+
+def few_points(*names: str) -> Skeleton:
+    """A small skeleton of these names, as files and networks of other keypoints have."""
+    return Skeleton("few", names, np.full(len(names), 0.1))
+
+
+def write_skeleton(path: Path, skeleton: Skeleton) -> Path:
+    path.write_text(yaml.safe_dump(skeleton.to_dict(), sort_keys=False))
+    return path
 
 
 def coco_file(people: list[dict], images: list[dict], category: int = 1, name: str = "person") -> dict:

@@ -1,6 +1,7 @@
 """Order and augmentation depend on (seed, epoch, index) alone: what resuming and several processes rest on."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from gtpt.data.augment import AugmentConfig
 from gtpt.data.check import check
 from gtpt.data.coco import read_coco
 from gtpt.data.config import Source
+from gtpt.data.crops import load_crops
 from gtpt.data.dataset import Collate, CropDataset, EpochBatches
 from gtpt.data.images import FileStore
 from gtpt.detect import load_boxes
@@ -61,6 +63,21 @@ def test_affine_leads_back_to_the_image(folder):
         item = crops[3, index]
         back = transform_points(item["joints"][None], invert_affine(item["affine"][None]))[0]
         np.testing.assert_allclose(back, crops.persons.keypoints[index], atol=1e-6)
+
+
+def test_crops_for_timing_are_spread_over_a_file_or_a_folder(folder, tmp_path):
+    labelled = make(folder)
+    labelled.augment = None
+    flat = shutil.copytree(folder / "images", tmp_path / "flat")
+    shutil.copy(folder / "annotations.json", flat)
+    found = load_crops(flat, BODY, (48, 64), limit=3)
+    np.testing.assert_array_equal(found, [labelled[0, i]["crop"] for i in (0, 2, 5)])
+    photos = load_crops(folder / "images", BODY, (48, 64), limit=2)
+    np.testing.assert_array_equal(photos[1:], load_crops(folder / "images" / "003.png", BODY, (48, 64)))
+    Image.new("RGB", (120, 160), "white").save(tmp_path / "white.png")
+    (whole,) = load_crops(tmp_path / "white.png", BODY, (48, 64))
+    assert whole.shape == (64, 48, 3) and whole[32, 24, 0] == 255 and not whole[:6].any()  # 1 / 1.25 of it is the photo
+    assert (whole > 127).mean() == pytest.approx(0.64, abs=0.03)
 
 
 def test_collate_adds_the_official_targets(folder):

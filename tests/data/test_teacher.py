@@ -6,14 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gtpt import load_skeleton
 from gtpt.core import simcc
 from gtpt.core.errors import InputError
-from gtpt.core.skeleton import KeypointGroup, Skeleton
 from gtpt.data.augment import AugmentConfig, paste
 from gtpt.data.check import check_data
 from gtpt.data.coco import read_coco
@@ -26,7 +24,7 @@ from gtpt.model import load
 from gtpt.train.config import Experiment
 from gtpt.train.run import teach, train, training_set
 
-from .figures import write_set
+from .figures import few_points, write_set, write_skeleton
 
 BODY = load_skeleton("coco17")
 SIZE, SPLIT, BINS = (48, 64), 2.0, (96, 128)
@@ -127,7 +125,7 @@ def test_keypoints_without_a_label_are_the_teachers(folder, tmp_path):
     persons.visible[0, 5:] = 0
     teacher = load_teacher(path, persons, BODY)
     teacher.scores[0, 16] = 0.1  # not sure
-    taught = teach(persons, teacher, TrainSource(annotations=folder / "annotations.json", images=folder, teacher=path))
+    taught = teach(persons, teacher)
     np.testing.assert_array_equal(taught.keypoints[0, :5], persons.keypoints[0, :5])
     np.testing.assert_allclose(taught.keypoints[0, 5:16], persons.keypoints[0, 5:16] + 1, atol=1e-4)
     assert (taught.visible[0, :5] == 1).all() and np.allclose(taught.visible[0, 5:16], 0.8) and taught.visible[0, 16] == 0
@@ -141,6 +139,7 @@ def test_boxes_are_enough_for_a_source_without_labels(folder, tmp_path):
     data = json.loads((folder / "annotations.json").read_text())
     for annotation in data["annotations"]:
         del annotation["keypoints"], annotation["area"]
+    data["annotations"][0]["keypoints"] = [1, 1, 2]  # whatever it is, nobody looks at it
     data["annotations"][3]["iscrowd"] = 1
     (tmp_path / "boxes.json").write_text(json.dumps(data))
     source = TrainSource(annotations=tmp_path / "boxes.json", images=folder / "images", teacher=path, labels=False)
@@ -152,10 +151,8 @@ def test_boxes_are_enough_for_a_source_without_labels(folder, tmp_path):
 
 
 def test_labels_off_without_a_teacher_is_refused(folder):
-    persons = read_coco(folder / "annotations.json", BODY)
-    source = TrainSource(annotations=folder / "annotations.json", images=folder, labels=False)
     with pytest.raises(ValueError, match="needs a `teacher`"):
-        teach(persons, None, source)
+        TrainSource(annotations=folder / "annotations.json", images=folder, labels=False)
 
 
 def test_a_teacher_of_other_people_is_refused(folder, tmp_path):
@@ -176,6 +173,16 @@ def test_files_that_hold_no_maps_are_refused(folder, tmp_path):
     for name in ("other", "text"):
         with pytest.raises(ValueError, match=f"{name}.npz holds no teacher's maps"):
             load_teacher(tmp_path / f"{name}.npz", persons, BODY)
+    fine = {"id": [1], "heat": np.zeros((1, 17, 8, 8)), "M": np.eye(2, 3)[None], "keypoints": np.zeros((1, 17, 3))}
+    infinite = {name: np.where(np.arange(3) == 1, np.inf, fine[name]) for name in ("M", "keypoints")}
+    for change, message in (
+        ({"heat": fine["heat"][..., 0]}, r"heat is \(1, 17, 8\)"),
+        ({"M": infinite["M"]}, "not finite"),
+        ({"keypoints": infinite["keypoints"]}, "not finite"),
+    ):
+        np.savez(tmp_path / "odd.npz", **fine | change)
+        with pytest.raises(ValueError, match=message):
+            load_teacher(tmp_path / "odd.npz", persons, BODY)
     with pytest.raises(FileNotFoundError, match="no teacher's maps or results at"):
         load_teacher(tmp_path / "absent.npz", persons, BODY)
 
@@ -186,8 +193,10 @@ def test_maps_are_sharpened(folder, tmp_path):
     heat = np.zeros((1, 17, 8, 8), np.uint8)
     heat[0, 0, 2, 3], heat[0, 0, 5, 6] = 255, round(255 * 0.25**0.5)
     one = persons.ids[:1].astype(int)
-    np.savez(tmp_path / "m.npz", id=one, heat=heat, M=[[[1, 0, 0], [0, 1, 0]]], keypoints=np.zeros((1, 17, 3)))
+    np.savez(tmp_path / "m.npz", id=one, heat=heat, M=[[[1, 0, 0], [0, 1, 0]]], keypoints=np.full((1, 17, 3), 3.0))
     teacher = load_teacher(tmp_path / "m.npz", persons, BODY)
+    assert {a.dtype.name for a in (teacher.points, teacher.mass, teacher.keypoints, teacher.scores)} == {"float32"}
+    assert (teacher.scores == 1).all() and teacher.points.shape == (1, 17, 64, 2)
     best = teacher.mass[0, 0].argmax()
     assert teacher.mass[0, 0, best] == pytest.approx(16 / 17, abs=3e-3)
     assert tuple(teacher.points[0, 0, best]) == (3, 2) and teacher.row(one[0]) == 0 and teacher.row(10**6) is None
@@ -214,6 +223,24 @@ def test_results_of_another_network_are_a_teacher(folder, tmp_path):
     (tmp_path / "coco.json").write_text("{}")
     with pytest.raises(ValueError, match="results must be a list"):
         load_teacher(tmp_path / "coco.json", persons, BODY)
+
+
+@pytest.mark.parametrize(("share", "known"), [(0.52, True), (0.48, False)])
+def test_a_result_is_of_the_person_whose_box_it_overlaps_by_half(folder, tmp_path, share, known):
+    persons = read_coco(folder / "annotations.json", BODY).select(np.array([0]))
+    low, high = persons.keypoints[0].min(axis=0), persons.keypoints[0].max(axis=0)
+    persons.boxes[0] = *low, *(high - low) / (1, share)
+    joints = np.column_stack([persons.keypoints[0], np.ones(17)]).ravel().tolist()
+    elsewhere = [*(persons.keypoints[0] + 1000).mean(axis=0), 1] * 17
+    rows = [{"image_id": int(persons.image_ids[0]), "keypoints": k} for k in (elsewhere, joints)]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    if not known:
+        with pytest.raises(ValueError, match="knows none"):
+            load_teacher(tmp_path / "results.json", persons, BODY)
+        return
+    teacher = load_teacher(tmp_path / "results.json", persons, BODY)
+    np.testing.assert_allclose(teacher.keypoints[0], persons.keypoints[0], atol=1e-4)
+    assert teacher.mass.tolist() == [[[1.0]] * 17] and teacher.points.dtype == np.float32
 
 
 def test_a_pasted_piece_covers_some_of_the_crop():
@@ -254,7 +281,7 @@ def test_training_from_a_teacher_alone_learns(tmp_path):
 
 def test_a_file_and_its_teacher_of_another_skeleton_are_matched_by_name(folder, tmp_path):
     """COCO's labels and maps for a network of 133 points, and for one of a few points in another order."""
-    few = Skeleton("few", ("left_ankle", "hat", "nose"), np.full(3, 0.1), groups=(KeypointGroup("all", (0, 1, 2)),))
+    few = few_points("left_ankle", "hat", "nose")
     path = write_maps(tmp_path / "maps.npz", read_coco(folder / "annotations.json", BODY), score=0.8)
     source = {
         "annotations": folder / "annotations.json",
@@ -264,8 +291,7 @@ def test_a_file_and_its_teacher_of_another_skeleton_are_matched_by_name(folder, 
     }
     plain_set = taught_set(folder, path, None)
     for skeleton in (load_skeleton("coco_wholebody133"), few):
-        (tmp_path / "few.yaml").write_text(yaml.safe_dump(skeleton.to_dict(), sort_keys=False))
-        model = {"skeleton": str(tmp_path / "few.yaml"), "input_size": SIZE, "simcc_split": SPLIT}
+        model = {"skeleton": str(write_skeleton(tmp_path / "few.yaml", skeleton)), "input_size": SIZE, "simcc_split": SPLIT}
         experiment = Experiment.model_validate({"out": tmp_path, "model": model, "data": {"train": [source]}})
         crops = replace(training_set(experiment), augment=None)
         own, whole = (np.array(i) for i in BODY.shared_with(skeleton))
@@ -282,8 +308,8 @@ def test_a_file_and_its_teacher_of_another_skeleton_are_matched_by_name(folder, 
 
 def test_a_file_of_a_skeleton_that_shares_no_keypoint_is_refused(folder, tmp_path):
     hand = load_skeleton("coco_wholebody133")
-    other = Skeleton("other", ("hat",), np.full(1, 0.1), groups=(KeypointGroup("all", (0,)),))
-    with pytest.raises(InputError, match="'coco_wholebody133' and 'other' share no keypoint"):
+    other = few_points("hat")
+    with pytest.raises(InputError, match="'coco_wholebody133' and 'few' share no keypoint"):
         hand.shared_with(other)
     source = TrainSource(annotations=folder / "annotations.json", images=folder / "images", skeleton="coco17")
     assert "share no keypoint" in str(check_data(DataConfig(train=(source,)), other))
@@ -292,8 +318,7 @@ def test_a_file_of_a_skeleton_that_shares_no_keypoint_is_refused(folder, tmp_pat
 def test_a_teacher_has_keypoints_of_its_own(folder, tmp_path):
     """Labels of one skeleton, maps of another, a network of a third: each point has what either knows of its name."""
     names = ("left_ankle", "hat", "nose")
-    few = Skeleton("few", names, np.full(3, 0.1), groups=(KeypointGroup("all", (0, 1, 2)),))
-    (tmp_path / "few.yaml").write_text(yaml.safe_dump(few.to_dict(), sort_keys=False))
+    few = str(write_skeleton(tmp_path / "few.yaml", few_points(*names)))
     path = write_maps(tmp_path / "maps.npz", read_coco(folder / "annotations.json", BODY), score=0.8)
     data = json.loads((folder / "annotations.json").read_text())
     for person in data["annotations"]:
@@ -303,11 +328,11 @@ def test_a_teacher_has_keypoints_of_its_own(folder, tmp_path):
     source = {
         "annotations": tmp_path / "few.json",
         "images": folder / "images",
-        "skeleton": str(tmp_path / "few.yaml"),
+        "skeleton": few,
         "teacher": path,
         "teacher_skeleton": "coco17",
     }
-    model = {"skeleton": str(tmp_path / "few.yaml"), "input_size": SIZE, "simcc_split": SPLIT}
+    model = {"skeleton": few, "input_size": SIZE, "simcc_split": SPLIT}
     experiment = Experiment.model_validate({"out": tmp_path, "model": model, "data": {"train": [source]}})
     crops, plain_set = replace(training_set(experiment), augment=None), taught_set(folder, path, None)
     for index in range(len(crops)):
@@ -319,3 +344,38 @@ def test_a_teacher_has_keypoints_of_its_own(folder, tmp_path):
     experiment = Experiment.model_validate({"out": tmp_path, "model": model, "data": {"train": [source]}})
     with pytest.raises(ValueError, match="teacher_skeleton"):
         training_set(experiment)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "message"),
+    [
+        ({"teacher": "gone.npz"}, "gone.npz"),
+        ({"teacher": "maps.npz", "teacher_skeleton": "gone"}, "no skeleton 'gone'"),
+        ({"teacher": "maps.npz", "teacher_skeleton": "coco_feet23"}, "23 keypoints"),
+    ],
+)
+@pytest.mark.parametrize("labels", [True, False])
+def test_the_check_says_what_training_would(folder, tmp_path, labels, teacher, message, monkeypatch):
+    """Of teachers; labels that are switched off may be missing and are not looked at."""
+    monkeypatch.chdir(tmp_path)
+    data = json.loads((folder / "annotations.json").read_text())
+    for person in data["annotations"]:
+        person.update({} if labels else {"keypoints": [1, 2, 3]})
+    Path("annotations.json").write_text(json.dumps(data))
+    write_maps(Path("maps.npz"), read_coco(folder / "annotations.json", BODY))
+    source = {"annotations": "annotations.json", "images": str(folder / "images"), "labels": labels}
+    good = DataConfig(train=[source | {"teacher": "maps.npz"}])
+    (report,) = check_data(good, BODY).sources
+    assert not report.findings and report.counts["persons used"] == 6
+    bad = DataConfig(train=[source | teacher])
+    (finding,) = check_data(bad, BODY).findings
+    assert (finding.kind, finding.effect) == ("unusable teacher", "stops training") and message in finding.detail
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        training_set(Experiment(out=tmp_path, data=bad))
+    assert str(error.value) == finding.detail
+
+
+def test_people_that_are_still_to_be_rendered_are_no_mistake(tmp_path):
+    data = DataConfig(train=[{"images": tmp_path / "people.zip", "synthetic": {"people": 3}}])
+    (report,) = check_data(data, BODY).sources
+    assert not report.findings and report.counts == {"people to render before training": 3}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from gtpt.core.errors import AnnotationError
-from gtpt.detect import Detections, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector
+from gtpt.core.errors import AnnotationError, InputError
+from gtpt.detect import Detections, GivenBoxes, WholeImage, as_detector, load_boxes, make_detector, to_detections
 
 IMAGE = np.zeros((100, 200, 3), np.uint8)
 BOX = [10, 20, 50, 90]
@@ -77,11 +78,33 @@ def test_any_function_is_a_detector():
         ([([[5, 5, 1, 1]], [1])], "detector, image 0: box 0"),
         ([None], "detector, image 0"),
         ([([BOX], None)], "detector, image 0"),
+        (None, "gave NoneType"),
+        ([[[0.1, 0.2, 0.8, 1]]], r"box \[0\.1.* shares of the picture"),
     ],
 )
 def test_functions_that_give_nonsense(result, reason):
     with pytest.raises(ValueError, match=reason):
         as_detector(lambda images: result)([IMAGE])
+
+
+def test_a_detector_of_pixels_may_find_somebody_in_the_first_one():
+    results = [[BOX], [[0, 0, 1, 1], BOX], [[0, 0, 1, 1]]]
+    detector = as_detector(lambda images: [results.pop(0) for _ in images])
+    assert [detector(IMAGE).boxes.tolist() for _ in range(3)] == [[BOX], [BOX], []]
+
+
+@pytest.mark.parametrize("name", ["person", "Person", "PERSON"])
+def test_people_of_supervision_are_known_by_their_class(name):
+    found = SimpleNamespace(xyxy=np.array([BOX, BOX]), confidence=None, data={"class_name": np.array([name, "dog"])})
+    assert len(to_detections(found, "boxes")) == 1
+
+
+@pytest.mark.parametrize("boxes", [{"boxes": [BOX]}, "boxes.csv", [BOX, [1, 2]], object()])
+def test_what_are_no_boxes_is_said_by_its_type(boxes):
+    with pytest.raises(
+        InputError, match=r"image 0: boxes must be an \(N, 4\) array.*, got (dict|'boxes\.csv'|\[\[|object)"
+    ):
+        to_detections(boxes, "image 0")
 
 
 def test_what_is_no_function():
@@ -171,6 +194,27 @@ def test_entries_of_a_file_stand_alone(tmp_path: Path):
     reasons = [reason for _, reason in found.skipped]
     assert all("inverted, empty, not finite or beyond every picture" in reason for reason in reasons[:3])
     assert "the name of the image is missing" in reasons[3] and "[0, 1]" in reasons[4] and "four numbers" in reasons[5]
+
+
+def test_shares_of_the_picture_are_no_pixels(tmp_path: Path):
+    (tmp_path / "boxes.csv").write_text("name,x,y,w,h\na.jpg,0.1,0.2,0.5,0.5\nb.jpg,0,0,1,2\n")
+    assert [where[-6:] for where, reason in load_boxes(tmp_path / "boxes.csv").skipped if "shares" in reason] == ["line 2"]
+    with pytest.raises(AnnotationError, match=r"boxes of 'a\.jpg'.*shares of the picture"):
+        GivenBoxes({"a.jpg": [BOX, [0.1, 0.2, 0.6, 0.7]]})
+
+
+def test_entries_of_a_coco_file_that_belong_nowhere(tmp_path: Path):
+    images = [{"id": id_, "file_name": name} for id_, name in ((1, "a.jpg"), (1, "a.jpg"), (2, "b.jpg"), (2, "c.jpg"))]
+    rows = [(1, 1, 1), (2, 2, 1), (3, 1, 7)]  # id, image, category
+    annotations = [{"id": i, "image_id": image, "category_id": c, "bbox": [1, 2, 30, 40]} for i, image, c in rows]
+    data = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "person"}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(data))
+    found = load_boxes(tmp_path / "boxes.json")
+    assert len(found.find("a.jpg")) == 1
+    reasons = ["the id 2 is that of several files", "image 2 is several files", "category 7 is not listed"]
+    assert [reason for _, reason in found.skipped] == reasons
+    with pytest.raises(AnnotationError, match="no boxes are given"):
+        found.find("b.jpg")
 
 
 def test_names_of_macos_and_windows_are_found(tmp_path: Path):

@@ -12,7 +12,7 @@ import pytest
 
 import gtpt
 from gtpt.core.errors import GtptError, WeightsError
-from gtpt.core.skeleton import load_skeleton
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.engines import open_engine
 from gtpt.engines.kept import kept_patches, pruning_stages, with_choices, with_named_choices
 from gtpt.model.config import make_config
@@ -69,6 +69,18 @@ def test_stages_are_those_of_the_network(rates: tuple[float, ...]) -> None:
         kept = network(torch.zeros(1, 3, 256, 192), return_kept=True).kept
     stages = pruning_stages(network.config)
     assert {stage: len(groups) for stage, groups in kept.items()} == {s: max(len(g), 1) for s, g in stages.items()}
+
+
+def test_a_group_that_prunes_nothing_on_entering_is_told_too() -> None:
+    """Where all patches stay only the group with fine keypoints loses some, as many as these are."""
+    torch = pytest.importorskip("torch")
+    from gtpt.model import build
+
+    groups = {"hand": {"keypoints": ["a"], "parts": {"fingers": ["b", "c"]}}, "foot": {"keypoints": ["d"]}}
+    network = build("gtpt-t", Skeleton.from_dict({"name": "few", "keypoints": list("abcd"), "groups": groups})).eval()
+    with torch.no_grad():
+        kept = network(torch.zeros(1, 3, 256, 192), "entire", return_kept=True).kept
+    assert {stage: [ids.shape[1] for ids in groups] for stage, groups in kept.items()} == {"entry": [254, 256]}
 
 
 def test_choices_count_within_what_is_left() -> None:

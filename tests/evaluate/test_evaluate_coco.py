@@ -233,6 +233,8 @@ def change_truth(edit):
         ),
         (change_truth(lambda t: t["annotations"][0].update(keypoints=5)), r"annotation 0 has the keypoints 5, not a list"),
         (change_truth(lambda t: t["annotations"][0].update(foot_kpts=5)), r"annotation 0 has the foot_kpts 5, not a list"),
+        (change_truth(lambda t: t["annotations"][0].pop("bbox")), r"annotation 0 has no \['bbox'\]"),
+        (change_truth(lambda t: t["annotations"][0].update(category_id=5)), r"image 1 or category 5 is not listed"),
         (change_truth(lambda t: t["annotations"][0].update(bbox=None)), r"annotation 0 has the box None, not left, top"),
         (change_truth(lambda t: t["annotations"][0].update(bbox=[1, 2, 3])), r"annotation 0 has the box \[1, 2, 3\], not"),
         (
@@ -274,6 +276,45 @@ def test_own_skeleton_with_several_categories():
     }
     found = [{"image_id": 1, "category_id": 3, "score": 1, "keypoints": [0, 0, 1, 0, 90, 1]}]
     assert evaluate_coco(truth, found, skeleton).ap == pytest.approx(0.5)  # the mean over categories
+
+
+def test_parts_by_hand():
+    """One person found but for the right hand, a large one missed, a crowd, one without labels, and one invented."""
+    parts = {"body": ["top", "bottom"], "left_hand": ["thumb", "tip"], "right_hand": ["palm"]}
+    skeleton = Skeleton.from_dict({"name": "stick", "keypoints": ["top", "bottom", "thumb", "tip", "palm"], "parts": parts})
+
+    def person(x, third, palm=40, **fields):
+        points = np.column_stack([[x, x + 40, x, x, x + palm], [0, 40, 50, 60, 50], third]).ravel().tolist()
+        return {"image_id": 1, "category_id": 1, "keypoints": points, **fields}
+
+    labelled = [
+        person(0, [2] * 5, id=1, area=2000),
+        person(1000, [1, 0, 0, 0, 0], id=2, area=20000),
+        person(2000, [2] * 5, id=3, area=2000, iscrowd=True),
+        person(3000, [0] * 5, id=4, area=2000),
+        {"id": 5, "image_id": 1, "category_id": 9, "keypoints": [0, 0, 2]},
+    ]
+    truth = {
+        "images": [{"id": 1}, {"id": 2}],
+        "categories": [{"id": 1, "name": "person"}, {"id": 9, "name": "ball", "keypoints": ["seam"]}],
+        "annotations": [{"bbox": [0, 0, 40, 60], **a} for a in labelled],
+    }
+    found = [
+        person(5000, [1, 1, 0, 0, 0], score=0.9),
+        person(0, [1, 1, 0, 1, 1], score=0.5, palm=900),
+        person(2000, [1] * 5, score=0.95),
+        person(0, [1] * 5, score=1, category_id=9),
+    ]
+    report = evaluate_coco(truth, found, skeleton)
+    assert (report.images, report.persons, report.detections) == (2, 2, 3)
+    half = 0.5 * 51 / 101  # precision at recalls 0, 0.01, ... 0.5
+    assert report.figures["body"]["AP"] == pytest.approx(half)
+    assert report.figures["body"]["AP (M)"] == pytest.approx(0.5) and report.figures["body"]["AP (L)"] == 0
+    assert [report.figures[part]["AP"] for part in ("left_hand", "right_hand", "hand")] == pytest.approx([1, 0, 0.5])
+    assert list(report.figures)[-1] == "whole" and report.figures["whole"]["AP .5"] == pytest.approx(half)
+    labelled[0]["keypoints"][-1] = 0  # now nobody has a right hand
+    assert evaluate_coco(truth, found, skeleton).figures["hand"]["AP"] == pytest.approx(1)
+    assert evaluate_coco(truth, [], skeleton, image_ids=[2]).figures["hand"]["AP"] == -1
 
 
 def test_report_says_protocol_and_figures():

@@ -27,6 +27,13 @@ def test_fit_finds_the_true_probability():
     assert 10 < len(calibration.raw) <= 64
 
 
+def test_fits_by_hand():
+    """Nine keypoints in two bins, of which the upper has the one at their border; where accuracy falls they are pooled."""
+    raw, correct = np.arange(9.0), np.array([0, 0, 0, 1, 1, 1, 0, 1, 1], dtype=bool)
+    assert fit_isotonic(raw, correct, bins=2).to_dict() == {"raw": [1.5, 6], "calibrated": [0.25, 0.8]}
+    assert fit_isotonic(raw, ~correct, bins=2).to_dict() == {"raw": [4], "calibrated": [4 / 9]}
+
+
 def test_fit_makes_unseen_scores_reliable():
     raw, correct = sample(1)
     before = expected_calibration_error(raw, correct)

@@ -56,6 +56,22 @@ def test_official_results_do_it_all(people):
     assert [r["category_id"] for r in everybody] == [3] * 14
 
 
+def test_official_results_by_hand():
+    """Of three people in image 7 two are 4 pixels apart, and the better one of these stays."""
+    points, raw = np.array([[[0, 0]], [[5, 6]], [[4, 0]], [[34, 0]]]), np.array([[0.04], [0.02], [0.08], [0.06]])
+    given = {"box_scores": np.array([1, 0.5, 1, 0.5]), "sizes": np.full((4, 2), 100), "sigmas": np.array([0.1])}
+    results = official_results(np.array([7, 3, 7, 7]), points, raw, **given, category_id=2)
+    assert [r["keypoints"] for r in results] == [[5, 6, 0.02], [4, 0, 0.08], [34, 0, 0.06]]
+    assert [(r["image_id"], r["category_id"], r["score"]) for r in results] == [(3, 2, 0.01), (7, 2, 0.08), (7, 2, 0.03)]
+    everybody = official_results(np.array([7, 3, 7, 7]), points, raw, **given, nms_threshold=None)
+    assert [(r["image_id"], r["category_id"], r["score"]) for r in everybody] == [
+        (3, 1, 0.01),
+        (7, 1, 0.04),
+        (7, 1, 0.08),
+        (7, 1, 0.03),
+    ]
+
+
 def test_official_results_of_nobody_and_of_unequal_arrays():
     empty = {"box_scores": np.zeros(0), "sizes": np.zeros((0, 2)), "sigmas": np.ones(3)}
     assert official_results(np.zeros(0, int), np.zeros((0, 3, 2)), np.zeros((0, 3)), **empty) == []
@@ -68,7 +84,8 @@ def test_nms_keeps_the_first_of_equals_and_respects_the_threshold():
     scores, areas, sigmas = np.array([0.5, 0.5, 0.9]), np.full(3, 1e4), np.array([0.1])
     assert oks_nms(points, scores, areas, sigmas).tolist() == [2, 0]
     assert oks_nms(points, scores, areas, sigmas, threshold=1.0).tolist() == [2, 0, 1]
-    assert oks_nms(points, scores, areas, sigmas, threshold=0.3).tolist() == [2]  # OKS at 30 px is exp(-1.125) = 0.325
+    assert oks_nms(points, scores, areas, sigmas, threshold=0.33).tolist() == [2, 0]  # OKS at 30 px: exp(-1.125) = 0.325
+    assert oks_nms(points, scores, areas, sigmas, threshold=0.32).tolist() == [2]
     assert oks_nms(points[:0], scores[:0], areas[:0], sigmas).tolist() == []
 
 
@@ -93,5 +110,5 @@ def test_keypoint_similarity_survives_an_area_of_zero():
 
 
 def test_rescoring_counts_scores_above_the_threshold_only():
-    raw = np.array([[0.01, 0.02, 0.04], [0.0, 0.005, 0.01]])
-    np.testing.assert_allclose(rescore(raw, np.array([0.5, 1.0])), [0.015, 0])
+    raw = np.array([[0.01, 0.02, 0.04], [0.01, 0.01, 0.04], [0.0, 0.005, 0.01]])
+    np.testing.assert_allclose(rescore(raw, np.array([0.5, 0.5, 1.0])), [0.015, 0.02, 0])

@@ -7,12 +7,12 @@ from gtpt.evaluate import pck
 
 
 def test_pck_counts_visible_joints_within_the_threshold():
-    gt = np.zeros((2, 3, 2))
-    pred = np.zeros((2, 3, 2))
-    pred[0, :, 0] = 4, 5, 6  # of 100 pixels
-    pred[1, :, 1] = 9, 11, 99  # of 200 pixels
+    gt = np.full((2, 3, 2), 50.0)
+    pred = gt.copy()
+    pred[0, :, 0] += 4, 5, 6  # of 100 pixels
+    pred[1, :, 1] -= 9, 11, 99  # of 200 pixels
     visible = np.array([[1, 2, 1], [1, 1, 0]])
-    per_joint, mean = pck(pred, gt, visible, np.array([100.0, 200]), threshold=0.05)
+    per_joint, mean = pck(pred, gt, visible, np.array([100.0, 200]))
     np.testing.assert_allclose(per_joint, [1, 0.5, 0])
     assert mean == pytest.approx(0.5)
 
@@ -30,6 +30,6 @@ def test_joints_that_nobody_has_are_nan_and_do_not_count():
 
 @pytest.mark.parametrize("length", [0, -1, float("nan")])
 def test_reference_must_be_positive(length):
-    points = np.zeros((2, 1, 2))
+    points = np.zeros((2, 2, 2))
     with pytest.raises(ValueError, match=r"persons \[1\]"):
-        pck(points, points, np.ones((2, 1)), np.array([1.0, length]))
+        pck(points, points, np.array([[1, 1], [1, 0]]), np.array([1.0, length]))

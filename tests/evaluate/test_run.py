@@ -11,20 +11,15 @@ import yaml
 
 from gtpt.cli import main
 from gtpt.core.errors import InputError
-from gtpt.core.skeleton import KeypointGroup, Skeleton
 from gtpt.engines import open_engine
 from gtpt.evaluate.run import evaluate_network
 from gtpt.weights import resolve
 
-from ..data.figures import write_set
+from ..data.figures import few_points, write_set, write_skeleton
 
 pytest.importorskip("faster_coco_eval")
 NAMES = ("left_ankle", "nose", "right_wrist", "left_hip")
 PLACES = [15, 0, 10, 11]  # of them in coco17
-
-
-def few(*names: str) -> Skeleton:
-    return Skeleton("few", names, np.full(len(names), 0.1), groups=(KeypointGroup("all", tuple(range(len(names)))),))
 
 
 @pytest.fixture
@@ -48,7 +43,7 @@ def test_some_of_the_keypoints_are_measured_by_name(engine, tmp_path: Path) -> N
     folder, out = write_set(tmp_path / "set", 5), tmp_path / "results.json"
     everything = labelled_as_found(folder, engine)
     report, persons, found = evaluate_network(
-        engine, folder / "annotations.json", folder / "images", skeleton=few(*NAMES), out=out
+        engine, folder / "annotations.json", folder / "images", skeleton=few_points(*NAMES), out=out
     )
     assert report.ap == 1 and report.skeleton == "few" and "coco17" in report.protocol.network
     np.testing.assert_array_equal(found.keypoints, everything[:, PLACES])
@@ -63,14 +58,20 @@ def test_keypoints_that_the_network_lacks_are_named(engine, tmp_path: Path) -> N
     data["categories"][0]["keypoints"] = list(names)
     (folder / "annotations.json").write_text(json.dumps(data))
     with pytest.raises(InputError, match="'few' has hat, tail, which a network of 'coco17' does not find"):
-        evaluate_network(engine, folder / "annotations.json", folder / "images", skeleton=few(*names))
+        evaluate_network(
+            engine,
+            folder / "annotations.json",
+            folder / "images",
+            skeleton=few_points(*names),
+            out=tmp_path / "results.json",
+        )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]  # no empty results
 
 
 def test_the_command_takes_the_skeleton_of_the_annotations(engine, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """By an option, or as the experiment says it, whose own does not hold for other annotations."""
-    folder, path = write_set(tmp_path / "set", 3), tmp_path / "few.yaml"
+    folder, path = write_set(tmp_path / "set", 3), write_skeleton(tmp_path / "few.yaml", few_points(*NAMES))
     labelled_as_found(folder, engine)
-    path.write_text(yaml.safe_dump(few(*NAMES).to_dict(), sort_keys=False))
     data = ["--annotations", str(folder / "annotations.json"), "--images", str(folder / "images")]
     command = ["test", "--checkpoint", "gtpt-t-coco17", "--json"]
     cfg = tmp_path / "some.yaml"

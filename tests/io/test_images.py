@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from gtpt.core.errors import SourceError
 from gtpt.core.geometry import turn_back, turn_boxes, turn_upright
@@ -50,6 +50,18 @@ def encoded(image: np.ndarray, kind: str, **settings) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, kind, **settings)
     return file.getvalue()
+
+
+class Tensor:
+    """As a library has it that does not let numpy at its values."""
+
+    ndim = 3
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __array__(self, *_: object, **__: object) -> np.ndarray:
+        raise self.error
 
 
 def alike(a: np.ndarray, b: np.ndarray) -> bool:
@@ -271,3 +283,71 @@ def test_a_progressive_jpeg_without_its_last_scans(caplog: pytest.LogCaptureFixt
     assert not caplog.records
     decode_image(data[: tables[-1]] + b"\xff\xd9", "coarse.jpg")
     assert "coarse.jpg: some of the scans" in caplog.text
+
+
+# --- what a user has in memory ---
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "CMYK", "YCbCr", "HSV", "LA", "1", "L"])
+def test_images_of_pillow_say_what_their_colours_are(mode: str) -> None:
+    image = Image.fromarray(noise()).convert(mode)
+    expected = np.array(image.convert("RGB"))
+    assert np.array_equal(as_rgb(image), expected) and np.array_equal(as_rgb(image, bgr=True), expected)
+
+
+def test_images_of_pillow_that_say_too_little_are_refused() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.open(io.BytesIO(encoded(corner(), "JPEG", exif=exif)))
+    with pytest.raises(SourceError, match=r"image 3 has the EXIF orientation 6.*exif_transpose"):
+        as_rgb(turned, "image 3")
+    assert as_rgb(ImageOps.exif_transpose(turned)).shape == (96, 64, 3)
+    with pytest.raises(SourceError, match="floating-point"):
+        as_rgb(Image.new("F", (4, 4)))
+    cut = encoded(noise(), "PNG")
+    with pytest.raises(SourceError, match="cannot be read"):
+        as_rgb(Image.open(io.BytesIO(cut[: len(cut) // 2])))
+
+
+@pytest.mark.parametrize(
+    ("image", "reason"),
+    [
+        (None, r"None, which cv2\.imread gives"),
+        ("photo.jpg", r"the path 'photo\.jpg': read it with gtpt\.read_image"),
+        (b"\xff\xd8", r"bytes: gtpt\.io\.images\.decode_image"),
+        (Tensor(RuntimeError("in training")), "got Tensor: in training"),
+        (Tensor(TypeError("on cuda:0")), "got Tensor: on cuda:0"),
+    ],
+)
+def test_what_is_no_image_is_said_by_its_name(image: object, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        as_rgb(image, "image 3")
+
+
+def test_sixteen_bits_of_the_other_byte_order() -> None:
+    values = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    assert np.array_equal(as_rgb(values.astype(">u2")), as_rgb(values.astype("<u2")))
+
+
+def test_a_photo_is_read_from_a_path() -> None:
+    for other in (None, b"bytes", io.BytesIO()):
+        with pytest.raises(SourceError, match=f"from a path, got {type(other).__name__}"):
+            read_image(other)  # type: ignore[arg-type]
+    with pytest.raises(FileNotFoundError, match=r"http://host/a\.jpg; gtpt\.find and gtpt\.predict"):
+        read_image("http://me:secret@host/a.jpg")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tiffs_of_floats_are_refused(channels: int) -> None:
+    values = np.squeeze(noise()[..., :channels]).astype(np.float32) / 255
+    with pytest.raises(SourceError, match=r"floats\.tif: it has floating-point values"):
+        decode_image(cv2.imencode(".tif", values)[1].tobytes(), "floats.tif")
+
+
+def test_tiffs_of_32_bits_hold_8_or_16() -> None:
+    grey = noise()[..., 0].astype(np.int32)
+    for factor in (1, 16, 257):
+        assert np.array_equal(decode_image(encoded(grey * factor, "TIFF"))[..., 0], grey)
+    for values in (grey * 1000, grey - 300):
+        with pytest.raises(SourceError, match=r"0\.\.65535"):
+            decode_image(encoded(values, "TIFF"))

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import gtpt
 from gtpt.cli.app import app
+from gtpt.core.errors import OutputError
 from gtpt.core.skeleton import load_skeleton
 from gtpt.data.coco import read_detections
 from gtpt.prediction.detections import write_detections
@@ -31,9 +32,6 @@ class Known:
 
     def __init__(self, stop_at: int | None = None):
         self.calls, self.stop_at = 0, stop_at
-
-    def __repr__(self) -> str:
-        return "Known"
 
     def __call__(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         if self.calls == self.stop_at:
@@ -122,7 +120,8 @@ def test_boxes_are_on_the_pixels_that_the_annotations_mean(orientation: int, tmp
     assert (row["image_id"], row["bbox"]) == (5, [20, 10, 50, 20])
 
 
-def test_a_stopped_call_goes_on_and_killed_lines_do_not_count(tmp_path: Path) -> None:
+@pytest.mark.parametrize("spoiled", [b"", b"\0" * 20 + b"\n", b"7\n"], ids=["killed", "crashed machine", "foreign"])
+def test_a_stopped_call_goes_on_and_spoiled_lines_do_not_count(spoiled: bytes, tmp_path: Path) -> None:
     photos, out = sorted(PHOTOS.glob("*.jpg")), tmp_path / "boxes.json"
     write_detections(photos, out, detector=Known(), quiet=True)
     whole = out.read_bytes()
@@ -130,10 +129,23 @@ def test_a_stopped_call_goes_on_and_killed_lines_do_not_count(tmp_path: Path) ->
     stopped = write_detections(photos, out, detector=Known(stop_at=2), quiet=True)
     assert stopped.exit_code == 130 and not out.exists()
     journal = tmp_path / "boxes.json.journal"
-    journal.write_bytes(journal.read_bytes()[:-9])  # as if it had been killed while it wrote the second image
+    journal.write_bytes(journal.read_bytes()[:-9] + spoiled)
     again = Known()
     assert write_detections(photos, out, detector=again, quiet=True).exit_code == 0
     assert (again.calls, out.read_bytes()) == (2, whole) and not journal.exists()
+
+
+def test_a_second_call_for_the_same_file_is_refused(tmp_path: Path) -> None:
+    out, errors = tmp_path / "boxes.json", []
+
+    def calls_again(images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with pytest.raises(OutputError, match="another call writes") as error:
+            write_detections(PHOTOS / "astronaut.jpg", out, detector="whole-image", quiet=True)
+        errors.append(error)
+        return Known()(images)
+
+    write_detections(PHOTOS / "astronaut.jpg", out, detector=calls_again, quiet=True)
+    assert errors and len(json.loads(out.read_text())) == 1
 
 
 def test_what_was_stopped_counts_for_the_same_settings_and_photos_only(tmp_path: Path) -> None:
@@ -144,6 +156,15 @@ def test_what_was_stopped_counts_for_the_same_settings_and_photos_only(tmp_path:
     write_detections(photos, out, detector=Known(stop_at=2), quiet=True)
     write_detections(photos, out, detector="whole-image", quiet=True)
     assert [row["score"] for row in json.loads(out.read_text())] == [1, 1, 1]
+
+
+def test_what_was_stopped_does_not_count_for_annotations_that_have_changed(tmp_path: Path) -> None:
+    """The ids of images come from them."""
+    photos, out, listed = sorted(PHOTOS.glob("*.jpg")), tmp_path / "boxes.json", tmp_path / "truth.json"
+    for first, stop_at in ((1, 2), (8, None)):
+        truth(listed, {first + i: photo.name for i, photo in enumerate(photos)})
+        write_detections(photos, out, detector=Known(stop_at=stop_at), annotations=listed, quiet=True)
+    assert [row["image_id"] for row in json.loads(out.read_text())] == [8, 9, 10]
 
 
 def test_a_photo_that_has_changed_is_done_again(tmp_path: Path) -> None:

@@ -114,11 +114,11 @@ def test_pictures_are_decoded_in_a_few_threads(estimator: PoseEstimator, monkeyp
 
 
 def test_who_is_found_counts_as_in_python() -> None:
-    """Twice the same person, and one who is hardly seen, are nobody more; given boxes are answered one by one."""
-    found = [BOX, [2, 64, 338, 510], [300, 10, 400, 90]], [0.9, 0.8, 0.2]
+    """Twice the same person, one hardly seen and one outside are nobody more; given boxes are answered one by one."""
+    found = [BOX, [2, 64, 338, 510], [300, 10, 400, 90], [-50, 0, -10, 90]], [0.9, 0.8, 0.2, 0.9]
     estimator = PoseEstimator(threads=1, detector=lambda images: [found] * len(images))
     image = read_image(PHOTOS / "cameraman.jpg")
-    pictures = [Picture("a.jpg", image, None), Picture("b.jpg", image, np.array(found[0], np.float32))]
+    pictures = [Picture("a.jpg", image, None), Picture("b.jpg", image, np.array(found[0][:3], np.float32))]
     without, own = find_poses(pictures, estimator, estimator.detector)
     assert len(without) == 1 and without.to_json() == estimator(image).to_json()
     assert len(own) == 3

@@ -116,8 +116,18 @@ def test_the_pointing_loss_pulls_to_the_cell_of_the_joint():
     better = torch.zeros(1, 1, 16)
     better[..., pulled] = 3
     assert pointing_loss(better, *arguments) < pointing_loss(logits, *arguments)
-    hidden = pointing_loss(logits, ids, arguments[1], torch.zeros(1, 1), (4, 4), (48, 64))
-    assert hidden.item() == 0
+
+
+def test_the_pointing_loss_by_hand():
+    """A row of four cells; a joint in the second, one too far from all of them, and one without label, anywhere."""
+    joints = torch.tensor([[[6.0, 2], [-2, -2], [float("inf"), 0]]], dtype=torch.float64)  # as data sets give them
+    logits, weight = torch.tensor([[[0.0, 1, 0, 0]] * 3]), torch.tensor([[1.0, 1, 0]])
+    bell = np.exp([-1.0, 0, -1, -4])
+    expected = -(bell / bell.sum()) @ ([0, 1, 0, 0] - np.log(3 + np.e)) / 3
+    arguments = (torch.arange(4)[None], joints, weight, (1, 4), (16, 4))
+    assert pointing_loss(logits, *arguments).item() == pytest.approx(expected, rel=1e-6)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert pointing_loss(logits.bfloat16(), *arguments).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_dense_heads_know_where_the_cells_of_a_patch_are():
@@ -125,6 +135,7 @@ def test_dense_heads_know_where_the_cells_of_a_patch_are():
     config = build("gtpt-t", input_size=(48, 64)).config
     (rows, columns), (ph, pw), count = config.grid, config.patch, config.num_keypoints
     heads = DenseHeads(config)
+    assert heads.from_tokens.weight.std().item() == pytest.approx(0.01, rel=0.1)
     joints, weight = torch.rand(2, count, 2) * torch.tensor([48.0, 64.0]), torch.ones(2, count)
     maps = torch.randn(2, count, rows * ph, columns * pw)  # what each head should say
     ids = torch.stack([torch.randperm(rows * columns) for _ in range(2)])

@@ -53,6 +53,17 @@ def test_muon_step_has_the_size_of_an_adam_step():
     assert (matrix * -matrix.grad).sum() > 0  # downhill
 
 
+def test_muon_goes_on_with_its_momentum():
+    matrix, grads = nn.Parameter(torch.zeros(6, 4)), torch.randn(3, 6, 4, generator=torch.Generator().manual_seed(0))
+    optimizer = MuonAdamW([matrix], [], lr=0.01, momentum=0.9)
+    average, expected = torch.zeros(6, 4), torch.zeros(6, 4)
+    for matrix.grad in grads:
+        optimizer.step()
+        average = 0.9 * average + 0.1 * matrix.grad
+        expected -= 0.01 * 0.2 * 6**0.5 * orthogonalize((0.9 * average + 0.1 * matrix.grad)[None], 5)[0]
+    torch.testing.assert_close(matrix.data, expected, rtol=1e-4, atol=1e-6)
+
+
 def test_weight_decay_is_decoupled():
     matrix, vector = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4))
     optimizer = MuonAdamW([matrix], [vector], lr=0.1, weight_decay=0.5)
@@ -86,13 +97,14 @@ def test_without_gradients_nothing_happens():
 @pytest.mark.parametrize("name", ["adam", "adamw", "muon"])
 def test_every_parameter_is_trained_once(name):
     net = build("gtpt-t", "coco_wholebody133")
-    optimizer = make_optimizer(list(net.named_parameters()), name, 1e-3, 0.05)
+    optimizer = make_optimizer(list(net.named_parameters()), name, 2e-3, 0.05)
     owned = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(owned) == sorted(id(p) for p in net.parameters())
-    if name == "adam":  # the published settings
-        defaults = optimizer.defaults
-        assert (defaults["betas"], defaults["eps"], defaults["lr"]) == ((0.9, 0.999), 1e-8, 1e-3)
-    if name == "muon":
+    defaults = optimizer.defaults
+    assert (defaults["lr"], defaults["weight_decay"]) == (2e-3, 0.05)
+    if name != "muon":
+        assert (defaults["betas"], defaults["eps"]) == ((0.9, 0.999), 1e-8 if name == "adam" else EPS)  # adam: as published
+    else:
         matrices = {id(p) for group in optimizer.param_groups if group["muon"] for p in group["params"]}
         names = {n for n, p in net.named_parameters() if id(p) in matrices}
         assert "coarse_encoder.0.attn.qkv.weight" in names and "patch_embed.weight" in names

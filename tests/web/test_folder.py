@@ -32,7 +32,7 @@ def pack(folder: Path, path: Path) -> Path:
 def test_folder_is_complete_and_names_its_content(small_runtime: Path, tmp_path: Path) -> None:
     written = write_web(tmp_path / "site", detector=None, runtime=small_runtime)
     site = json.loads((tmp_path / "site" / "site.json").read_text())
-    assert site["pose"] == {"file": "models/gtpt_t_coco17.onnx", "name": "gtpt-t-coco17"} and site["detector"] is None
+    assert site["pose"] == {"file": "models/pose/gtpt_t_coco17.onnx", "name": "gtpt-t-coco17"} and site["detector"] is None
     assert site["min_score"] == MIN_SCORE
     assert (tmp_path / "site" / site["pose"]["file"]).read_bytes().startswith(POSE.read_bytes())  # outputs are added
     assert written.bytes == sum(path.stat().st_size for path in (tmp_path / "site").rglob("*") if path.is_file())
@@ -101,6 +101,18 @@ def test_networks_that_the_page_cannot_run_are_refused_first(small_runtime: Path
     with pytest.raises(ValueError, match="no YOLOX network"):
         write_web(tmp_path / "site", detector=POSE, runtime=small_runtime)
     assert not (tmp_path / "site").exists()
+
+
+def test_files_of_one_name_are_two(small_runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gtpt.web.folder.YoloxDetector", lambda *_, **__: None)
+    pose, detector = tmp_path / "a/net.onnx", tmp_path / "b/net.onnx"
+    for path, content in ((pose, POSE.read_bytes()), (detector, b"a detector")):
+        path.parent.mkdir()
+        path.write_bytes(content)
+    write_web(tmp_path / "site", weights=pose, detector=detector, runtime=small_runtime)
+    site = json.loads((tmp_path / "site/site.json").read_text())
+    contents = [(tmp_path / "site" / site[role]["file"]).read_bytes() for role in ("pose", "detector")]
+    assert contents[0].startswith(POSE.read_bytes()) and contents[1] == b"a detector"
 
 
 def test_npm_brings_the_pinned_archive_or_https_does(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import json
 import logging
@@ -20,6 +21,7 @@ from gtpt.batch.table import BEGUN, ERRORS, POSES, counts_of, parts_of
 from gtpt.batch.worker import Worker
 from gtpt.core.errors import GtptError, InputError, OutputError
 from gtpt.core.extras import require
+from gtpt.engines.processes import available_cores
 from gtpt.io.formats.file import PARTIAL
 from gtpt.prediction.options import Options, described
 from gtpt.prediction.runner import Runner
@@ -102,7 +104,7 @@ def batch(
     _open_networks(found)
     _sweep(target)
     done = _done(target)
-    missing = inputs.parts(done, workers or os.cpu_count() or 1)
+    missing = inputs.parts(done, workers or available_cores())
     before = len(inputs) - sum(len(part.sources) for part in missing)
     used = 0
     if missing:
@@ -138,13 +140,14 @@ def _check_output(source: Place, target: Place, inputs: int) -> None:
     if target.files.type_name == source.files.type_name and inside and source.kind() == "folder":
         raise InputError(f"OUTPUT {target} lies in INPUT {source}, so its files would be inputs: choose another OUTPUT")
     if target.kind() == "file":
-        raise OutputError(17, f"cannot write to {target}: it is a file; choose another OUTPUT")
+        raise OutputError(errno.EEXIST, f"cannot write to {target}: it is a file; choose another OUTPUT")
     with target.writing("_probe") as stream:
         stream.write(bytes(min(max(1 << 20, PER_INPUT * inputs), 1 << 26)))  # permissions do not tell of full disks
     target.files.delete_file(target.join("_probe"))
     if target.local and (free := shutil.disk_usage(target.path).free) < PER_INPUT * inputs:
         raise OutputError(
-            28, f"{target} has {free >> 20:,} MB left, {inputs:,} inputs need about {PER_INPUT * inputs >> 20:,} MB"
+            errno.ENOSPC,
+            f"{target} has {free >> 20:,} MB left, {inputs:,} inputs need about {PER_INPUT * inputs >> 20:,} MB",
         )
 
 
@@ -216,8 +219,8 @@ def _ray(workers: int | None, options: Options) -> Iterator[int]:
     if mine:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         if not os.environ.get("RAY_ADDRESS"):
-            cores = max(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 1)
-            quiet |= {"num_cpus": (workers or cores) * threads, "include_dashboard": False, "object_store_memory": STORE}
+            workers_here = workers or max(available_cores() // threads, 1)
+            quiet |= {"num_cpus": workers_here * threads, "include_dashboard": False, "object_store_memory": STORE}
         ray.init(**quiet)
     try:
         there = ray.cluster_resources()

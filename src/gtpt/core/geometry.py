@@ -152,7 +152,7 @@ def boxes_to_crops(xywh: np.ndarray, aspect: float, padding: float = BOX_PADDING
     """
     box = np.asarray(xywh, dtype=np.float32).reshape(-1, 4)
     centers = box[:, :2] + box[:, 2:] * 0.5
-    return centers, (fit_aspect(box[:, 2:], aspect) * padding).astype(np.float32)
+    return centers, fit_aspect(box[:, 2:], aspect) * padding
 
 
 def xyxy_to_xywh(boxes: np.ndarray) -> np.ndarray:
@@ -181,9 +181,9 @@ def affine_matrices(
     Returns:
         (N, 2, 3) float64.
     """
-    centers = np.asarray(centers, dtype=np.float64).reshape(-1, 2)
+    centers = np.asarray(centers).reshape(-1, 2)
     scale = input_size[0] / np.asarray(sizes, dtype=np.float64).reshape(-1, 2)[:, 0]
-    angle = np.deg2rad(np.broadcast_to(np.asarray(rotations, dtype=np.float64), scale.shape))
+    angle = np.deg2rad(np.broadcast_to(rotations, scale.shape))
     cos, sin = scale * np.cos(angle), scale * np.sin(angle)
     linear = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], axis=1)  # (N, 2, 2)
     shift = np.array(input_size) / 2 - np.einsum("nij,nj->ni", linear, centers)
@@ -261,7 +261,7 @@ def half_body_crop(
     extent = chosen.max(axis=0) - chosen.min(axis=0)
     if extent.max() < 1:  # pixel: a crop of nothing, whose scale would be infinite
         return None
-    return chosen.mean(axis=0), (fit_aspect(extent, aspect) * HALF_BODY_PADDING).astype(np.float32)
+    return chosen.mean(axis=0), fit_aspect(extent, aspect) * HALF_BODY_PADDING
 
 
 def mirror_crops(crops: np.ndarray) -> np.ndarray:

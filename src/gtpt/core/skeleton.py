@@ -6,6 +6,7 @@ user's own is a third of the same form (see `docs/skeletons.md`). Nothing here k
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +25,10 @@ from gtpt.core.text import read_yaml
 BUILTIN_DIR = Path(__file__).parent / "skeletons"
 MAX_KEYPOINTS = 1000  # a whole body has 133
 
-_LEFT = "left l links linke linker linkes gauche izquierdo izquierda sinistro sinistra esquerdo esquerda"
-_RIGHT = "right r rechts rechte rechter rechtes droit droite derecho derecha destro destra direito direita"
+_LEFT = """left l lt links linke linker linkes gauche izquierdo izquierda izq sinistro sinistra sx esquerdo esquerda esq
+    левый левая левое 왼쪽"""
+_RIGHT = """right r rt rechts rechte rechter rechtes droit droite derecho derecha der destro destra dx direito direita dir
+    правый правая правое 오른쪽"""
 SIDES = {word: side for side, words in (("left", _LEFT), ("right", _RIGHT)) for word in words.split()}
 # words of "left_ear", "leftEar", "LEar" and "ear2"; letters of other scripts are letters too
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")
@@ -137,7 +140,13 @@ class Skeleton:
         return f"Skeleton({self.name!r}, {len(self)} keypoints, groups: {groups})"
 
     def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, Skeleton) and self.to_dict() == other.to_dict())
+        if not isinstance(other, Skeleton):
+            return NotImplemented
+        return self is other or self._content() == other._content()
+
+    def _content(self) -> tuple[str, list[int]]:
+        """Everything, in order: that of keypoints and groups is what arrays and networks go by, which mappings forget."""
+        return json.dumps(self.to_dict()), self.flip_index.tolist()
 
     def __hash__(self) -> int:
         return hash((self.name, self.keypoints))
@@ -179,7 +188,7 @@ class Skeleton:
         Raises:
             InputError: there are none.
         """
-        names = [name for name in self.keypoints if name in set(other.keypoints)]
+        names = [name for name in self.keypoints if name in other.keypoints]
         if not names:
             raise InputError(f"skeletons {self.name!r} and {other.name!r} share no keypoint, by name")
         mine, theirs = ([one.keypoints.index(name) for name in names] for one in (self, other))
@@ -232,12 +241,12 @@ class Skeleton:
     def to_dict(self) -> dict[str, Any]:
         """The file form, so that `Skeleton.from_dict(s.to_dict()) == s`; plain JSON types."""
         name = self.keypoints.__getitem__
-        automatic = set(left_right_pairs(self.keypoints))
+        automatic = set(map(frozenset, left_right_pairs(self.keypoints)))
         return {
             "name": self.name,
             "keypoints": dict(zip(self.keypoints, self.sigmas.tolist(), strict=True)),
             "edges": [[name(a), name(b)] for a, b in self.edges],
-            "flip_pairs": [[name(a), name(b)] for a, b in self.flip_pairs if (a, b) not in automatic],
+            "flip_pairs": [[name(a), name(b)] for a, b in self.flip_pairs if {a, b} not in automatic],
             "groups": {
                 g.name: {
                     "keypoints": [name(i) for i in g.keypoints],

@@ -70,15 +70,12 @@ def parse_yaml(text: str | bytes, source: str) -> Any:
     """
     try:
         loader = _PlainLoader(text)
-        try:
-            node = loader.get_single_node()
-            if node is None:
-                return None
-            if _size(node, {}) > YAML_NODES:
-                raise yaml.YAMLError(f"with its aliases written out it has more than {YAML_NODES:,} entries")
-            return loader.construct_document(node)
-        finally:
-            loader.dispose()
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > YAML_NODES:
+            raise yaml.YAMLError(f"with its aliases written out it has more than {YAML_NODES:,} entries")
+        return loader.construct_document(node)
     except (yaml.YAMLError, *_SCALAR_ERRORS) as error:
         raise InputError(f"{source} is not YAML: {error}") from error
 

@@ -16,8 +16,10 @@ from gtpt.core.geometry import clean_boxes, meant_pixels
 from gtpt.core.progress import Progress
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.annotations import Annotation, Annotations, Id, Image, read_annotations
-from gtpt.data.config import DataConfig, Source
+from gtpt.data.coco import read_coco
+from gtpt.data.config import DataConfig, Source, TrainSource
 from gtpt.data.images import FileStore
+from gtpt.data.teacher import teacher_of
 
 Effect = Literal["stops training", "is skipped", "is used"]
 
@@ -113,22 +115,29 @@ def unpaired_sides(skeleton: Skeleton) -> str:
     )
 
 
-def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Progress) -> SourceReport:
+def _check_source(source: Source, wanted: Skeleton, decode: bool, progress: Progress) -> SourceReport:
     report = SourceReport(str(source.annotations), str(source.images))
+    teaching = source if isinstance(source, TrainSource) else None
+    if teaching and teaching.synthetic and not source.images.exists():
+        report.counts = {"people to render before training": teaching.synthetic.people}
+        return report
+    labelled = teaching is None or teaching.labels
     try:
-        if source.skeleton:
-            wanted, skeleton = skeleton, load_skeleton(source.skeleton)
-            skeleton.shared_with(wanted)
+        skeleton = load_skeleton(source.skeleton or wanted)
+        skeleton.shared_with(wanted)
         store = FileStore(source.images)
         file = read_annotations(source.annotations)
         category, images = file.person_category(), file.images_by_id()
-        file.check_keypoint_names(skeleton, [category])
+        if labelled:
+            file.check_keypoint_names(skeleton, [category])
     except (OSError, ValueError) as error:  # nothing else can be looked at
         report.findings.append(Finding("unusable source", report.annotations, None, str(error), "stops training"))
         return report
     if skeleton.unpaired:
         report.findings.append(Finding("unpaired sides", str(skeleton.name), None, unpaired_sides(skeleton), "is used"))
-    used = _check_annotations(file, images, category, skeleton, report)
+    used = _check_annotations(file, images, category, skeleton if labelled else None, report)
+    if teaching and teaching.teacher and not any(f.effect == "stops training" for f in report.findings):
+        report.findings.extend(_check_teacher(teaching, file, skeleton, wanted))
     needed = [image for image in images.values() if image.id in used]
     look = _check_pixels if decode else _check_existence
     for image in progress(needed):
@@ -136,10 +145,21 @@ def _check_source(source: Source, skeleton: Skeleton, decode: bool, progress: Pr
     return report
 
 
+def _check_teacher(source: TrainSource, file: Annotations, own: Skeleton, wanted: Skeleton) -> Iterator[Finding]:
+    try:
+        teacher_of(source, read_coco(file, own, labelled=source.labels), own, wanted)
+    except (OSError, ValueError) as error:
+        yield Finding("unusable teacher", str(source.teacher), None, str(error), "stops training")
+
+
 def _check_annotations(
-    file: Annotations, images: Mapping[Id, Image], category: Id, skeleton: Skeleton, report: SourceReport
+    file: Annotations, images: Mapping[Id, Image], category: Id, skeleton: Skeleton | None, report: SourceReport
 ) -> set[Id]:
-    """Findings and counts of an annotation file; returns the ids of the images that training will read."""
+    """Findings and counts of an annotation file, whose keypoints do not count without a skeleton.
+
+    Returns:
+        The ids of the images that training will read.
+    """
     path, people = report.annotations, file.annotations
     categories = {c.id for c in file.categories}
     ids: dict[str, list[Id | None]] = {"image": [i.id for i in file.images], "annotation": [p.id for p in people]}
@@ -155,7 +175,7 @@ def _check_annotations(
     used: Counter[Id] = Counter()
     for person in people:
         found = list(_check_person(person, images, categories, skeleton, path))
-        reason = _skip_reason(person, category)
+        reason = _skip_reason(person, category, labelled=skeleton is not None)
         if reason:
             skipped[reason] += 1  # whatever else is wrong with it does not matter
             found = [f for f in found if f.kind in ("unknown image", "unknown category")]
@@ -175,19 +195,21 @@ def _check_annotations(
     return set(used)
 
 
-def _skip_reason(person: Annotation, category: Id) -> str | None:
-    """Why the official rules leave an annotation out, None if they do not."""
+def _skip_reason(person: Annotation, category: Id, *, labelled: bool) -> str | None:
+    """Why the official rules leave an annotation out, None if they do not; a teacher takes everybody with a box."""
     if person.category_id != category:
         return "not a person"
     if person.iscrowd:
         return "crowd"
+    if not labelled:
+        return None
     if not person.has_joints:
         return "no labelled keypoint"
     return None if person.counts else "no area"
 
 
 def _check_person(
-    person: Annotation, images: Mapping[Id, Image], categories: set[Id], skeleton: Skeleton, file: str
+    person: Annotation, images: Mapping[Id, Image], categories: set[Id], skeleton: Skeleton | None, file: str
 ) -> Iterator[Finding]:
     name = person.id
     if person.category_id not in categories:
@@ -202,12 +224,14 @@ def _check_person(
     except AnnotationError as error:
         yield Finding("wrong box", file, name, str(error), "stops training")
         return
-    if person.area is None:
+    if person.area is None and skeleton is not None:
         yield Finding("no area", file, name, f"the area of its box is taken: {person.size:g}", "is used")
     for finding in _check_box(box, image, file, name):
         yield finding
         if finding.effect == "is skipped":
             return
+    if skeleton is None:
+        return
     try:
         joints = person.joints(skeleton, f"annotation {name}")
     except AnnotationError as error:
@@ -239,6 +263,9 @@ def _check_joints(
         detail += " (below 0 counts as not labelled)" if joints[:, 2].min() < 0 else ""
         yield Finding("wrong visibility", file, name, detail, "is used")
     labelled = joints[:, 2] > 0
+    if labelled.sum() > 1 and ((joints[labelled, :2] >= 0) & (joints[labelled, :2] <= 1)).all():
+        detail = "all labelled ones lie in 0..1: keypoints are in pixels, not shares of the picture"
+        yield Finding("keypoints in the first pixel", file, name, detail, "is used")
     margin = FAR * box[2:].max()
     outside = np.maximum(box[:2] - joints[:, :2], joints[:, :2] - box[:2] - box[2:]).max(axis=1)
     if (far := np.flatnonzero(labelled & (outside > margin))).size:

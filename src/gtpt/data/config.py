@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from gtpt.core.errors import InputError
 from gtpt.data.augment import AugmentConfig
 from gtpt.data.synthetic import SyntheticConfig
 
@@ -46,13 +47,20 @@ class TrainSource(Source):
         synthetic: people to render into the zip `images` before training, unless it is there; with the network's keypoints.
         teacher: maps of a stronger network on the same people, see `gtpt.data.teacher.load_teacher`.
         teacher_skeleton: of the teacher's keypoints, if it is not that of the annotations.
-        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay.
+        labels: false ignores the file's keypoints, for pictures whose labels are bad or not free: the teacher's stay, so
+            there must be one.
     """
 
     synthetic: SyntheticConfig | None = None
     teacher: Path | None = None
     teacher_skeleton: str | None = None
     labels: bool = True
+
+    @model_validator(mode="after")
+    def _teaches_something(self) -> TrainSource:
+        if not self.labels and self.teacher is None:
+            raise InputError("`labels: false` needs a `teacher`, or nothing is learnt from this source")
+        return self
 
 
 class DataConfig(Strict):

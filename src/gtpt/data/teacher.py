@@ -16,9 +16,10 @@ import numpy as np
 
 from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import transform_points, xywh_to_xyxy
-from gtpt.core.skeleton import Skeleton
+from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.annotations import read_results
 from gtpt.data.coco import Persons
+from gtpt.data.config import TrainSource
 
 CELLS = 64  # of each map that are kept, the heaviest ones: 89 % of a sharpened map on average
 
@@ -69,6 +70,24 @@ class TeacherMaps:
         order = np.full(len(wanted), -1)
         order[theirs] = mine
         return replace(self, order=order)
+
+
+def teacher_of(source: TrainSource, persons: Persons, own: Skeleton, wanted: Skeleton) -> TeacherMaps | None:
+    """What the teacher of a training source says, told for a network's keypoints; None for a source without one.
+
+    Args:
+        source: names the file, and the skeleton of its keypoints if that is not the one of the annotations.
+        persons: of the source.
+        own: skeleton of the annotations.
+        wanted: skeleton of the network.
+
+    Raises:
+        FileNotFoundError, ValueError: no such file or skeleton, or one that does not fit; see `load_teacher`.
+    """
+    if source.teacher is None:
+        return None
+    taught = load_skeleton(source.teacher_skeleton or own)
+    return load_teacher(source.teacher, persons, taught).in_skeleton(taught, wanted)
 
 
 def load_teacher(path: str | Path, persons: Persons, skeleton: Skeleton) -> TeacherMaps:

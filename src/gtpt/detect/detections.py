@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,11 @@ import numpy as np
 
 from gtpt.core.errors import InputError
 from gtpt.core.geometry import MAX_COORDINATE
+from gtpt.io.arrays import as_rgb, is_single
 
 logger = logging.getLogger(__name__)
 
+SHARES = "lies within the first pixel: boxes are in pixels, not shares of the picture; multiply by its width and height"
 SCORE_ROUNDING = 1e-5  # by which arithmetic in float32 or float16 may leave [0, 1]
 
 
@@ -84,6 +86,11 @@ def _with_extent(boxes: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     return boxes[~useless], scores[~useless]
 
 
+def in_first_pixel(boxes: np.ndarray) -> np.ndarray:
+    """(N,) bool: where shares of the picture lie that are taken for pixels."""
+    return np.asarray(((boxes >= 0) & (boxes <= 1)).all(axis=1))
+
+
 class Detector(ABC):
     """Finds people. Any function of images can do it too, see `as_detector`."""
 
@@ -100,9 +107,9 @@ class Detector(ABC):
         Raises:
             ValueError: an image that cannot be used, named by its position.
         """
-        if isinstance(images, np.ndarray) and images.ndim <= 3:
-            return self._detect([images], [names] if isinstance(names, str) else names)[0]
-        return self._detect(list(images), names)
+        if is_single(images):
+            return self._detect([as_rgb(images, "the image")], [names] if isinstance(names, str) else names)[0]
+        return self._detect([as_rgb(image, f"image {i}") for i, image in enumerate(images)], names)
 
     @abstractmethod
     def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
@@ -119,17 +126,27 @@ class WholeImage(Detector):
 class _Adapter(Detector):
     def __init__(self, function: Callable[[Sequence[np.ndarray]], Sequence[Any]]):
         self.function = function
+        self._pixels = False  # whether a box was seen that is larger than a pixel
 
     def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
-        results = list(self.function(images))
+        results = self.function(images)
+        if not isinstance(results, Iterable):
+            raise ValueError(f"the detector gave {type(results).__name__}: it must give a list, boxes for each image")
+        results = list(results)
         if len(results) != len(images):
             raise ValueError(
                 f"the detector gave {len(results)} results for {len(images)} images: it must give one for each"
             )
         try:
-            return [to_detections(result, f"detector, image {i}") for i, result in enumerate(results)]
+            found = [to_detections(result, f"detector, image {i}") for i, result in enumerate(results)]
         except InputError as error:  # a bug of the function, which must not pass for a photo that cannot be used
             raise ValueError(str(error)) from error
+        shares = [in_first_pixel(people.boxes) for people in found]
+        self._pixels = self._pixels or not all(small.all() for small in shares)
+        if not self._pixels and any(small.any() for small in shares):
+            first = next(people.boxes[0] for people in found if len(people))
+            raise ValueError(f"the detector gave the box {first.tolist()}, which {SHARES}")
+        return [people[~small] for people, small in zip(found, shares, strict=True)]
 
 
 def as_detector(detector: Detector | Callable[[Sequence[np.ndarray]], Sequence[Any]]) -> Detector:
@@ -175,8 +192,12 @@ def split_boxes(value: Any, where: str) -> tuple[np.ndarray, Any]:
         if isinstance(value, tuple) and len(value) == 2 and not all(np.shape(part) == (4,) for part in value):
             return np.asarray(value[0], dtype=np.float32), np.asarray(value[1], dtype=np.float32)  # and not two boxes
         boxes = np.asarray(value, dtype=np.float32)
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{where}: {error}") from error
+    except (ValueError, TypeError, RuntimeError) as error:  # the last of tensors that are not on the CPU, or in training
+        given = repr(value)[:60] if isinstance(value, (str, list, tuple)) else type(value).__name__
+        raise InputError(
+            f"{where}: boxes must be an (N, 4) array of x1, y1, x2, y2 in pixels, or (N, 5) with scores, got {given} "
+            f"({error})"
+        ) from error
     if boxes.ndim == 2 and boxes.shape[1] == 5:
         return boxes[:, :4], boxes[:, 4]
     return boxes, None
@@ -184,6 +205,6 @@ def split_boxes(value: Any, where: str) -> tuple[np.ndarray, Any]:
 
 def _from_supervision(found: Any) -> tuple[np.ndarray, Any]:
     names = (getattr(found, "data", None) or {}).get("class_name")
-    people = slice(None) if names is None else np.asarray(names) == "person"
+    people = slice(None) if names is None else np.char.lower(np.asarray(names, str)) == "person"
     boxes = np.asarray(found.xyxy, dtype=np.float32)[people]
     return boxes, None if found.confidence is None else np.asarray(found.confidence)[people]

@@ -7,6 +7,7 @@ import hashlib
 import logging
 import posixpath
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -20,7 +21,7 @@ from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import MAX_COORDINATE, meant_pixels, turn_boxes, turned_back
 from gtpt.data.annotations import Annotations, read_results
 from gtpt.data.images import read_json
-from gtpt.detect.detections import SCORE_ROUNDING, Detections, Detector, to_detections
+from gtpt.detect.detections import SCORE_ROUNDING, SHARES, Detections, Detector, in_first_pixel, to_detections
 
 if TYPE_CHECKING:
     from gtpt.io.sources import Frame
@@ -73,6 +74,8 @@ class GivenBoxes(Detector):
         self._by_name: dict[str, Detections] = {}
         for key, value in boxes.items():
             found = to_detections(value, f"boxes of {key!r}")
+            if (small := in_first_pixel(found.boxes)).any():
+                raise AnnotationError(f"boxes of {key!r}: {found.boxes[small][0].tolist()} {SHARES}")
             found = found[np.flatnonzero(found.scores >= threshold)]
             if str(key).isdecimal():
                 self._by_number[int(key)] = found
@@ -264,6 +267,8 @@ class _Row:
             raise AnnotationError(
                 f"the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) is inverted, empty, not finite or beyond every picture"
             )
+        if in_first_pixel(corners[None])[0]:
+            raise AnnotationError(f"the box from ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) {SHARES}")
         if not -SCORE_ROUNDING <= rating <= 1 + SCORE_ROUNDING:
             raise AnnotationError(f"a score must be in [0, 1], got {self.score!r:.20}")
         return [x1, y1, x2, y2, min(max(rating, 0.0), 1.0)]
@@ -276,9 +281,14 @@ def _coco_rows(path: Path, entries: dict[str, ImageEntry]) -> Iterator[_Row]:
         yield from _result_rows(data, path)
         return
     file = Annotations(data, str(path))
-    person = file.person_category()
+    person, categories = file.person_category(), {category.id for category in file.categories}
     images = file.images_by_id(["file_name"])
+    files = {(image.id, image.file_name) for image in file.images}
+    twice = {id_ for id_, count in Counter(id_ for id_, _ in files).items() if count > 1}
     for image in images.values():
+        if image.id in twice:
+            yield _Row(f"{path}, image {image.id}", None, None, problem=f"the id {image.id} is that of several files")
+            continue
         if (first := entries.get(image.file_name)) is not None:
             where = f"{path}, image {image.id}"
             yield _Row(where, None, None, problem=f"its file is that of image {first.id}, whose id the results get")
@@ -287,9 +297,13 @@ def _coco_rows(path: Path, entries: dict[str, ImageEntry]) -> Iterator[_Row]:
         entries[image.file_name] = ImageEntry(image.id, image.size if stated else None)
         yield _Row("", image.file_name, None)
     for row in file.annotations:
-        if row.category_id == person and not row.iscrowd:
+        where = f"{path}, annotation {row.id}"
+        if row.category_id not in categories:
+            yield _Row(where, None, None, problem=f"category {row.category_id} is not listed")
+        elif row.image_id in twice:
+            yield _Row(where, None, None, problem=f"image {row.image_id} is several files")
+        elif row.category_id == person and not row.iscrowd:
             owner = images.get(row.image_id) if row.image_id is not None else None
-            where = f"{path}, annotation {row.id}"
             box = () if row.bbox is None else row.bbox
             name = owner.file_name if owner is not None else None
             yield _Row(where, name, box, problem=f"image {row.image_id} is not listed")

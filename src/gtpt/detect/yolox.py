@@ -11,7 +11,6 @@ import numpy as np
 from gtpt.core.errors import WeightsError
 from gtpt.detect.detections import Detections, Detector
 from gtpt.engines.onnx import Session
-from gtpt.io.arrays import as_rgb
 
 STRIDES = (8, 16, 32)
 GREY = 114  # of the border that fills the network's input
@@ -65,11 +64,10 @@ class YoloxDetector(Detector):
         return f"YoloxDetector({self.model!r}, {width}x{height}, threshold {self.threshold}, nms {self.nms})"
 
     def _detect(self, images: Sequence[np.ndarray], names: Sequence[str] | None) -> list[Detections]:
-        pictures = [as_rgb(image, f"image {i}") for i, image in enumerate(images)]
         found: list[Detections] = []
         step = self._batch or BATCH
-        for start in range(0, len(pictures), step):
-            chunk = pictures[start : start + step]
+        for start in range(0, len(images), step):
+            chunk = images[start : start + step]
             width, height = self.input_size
             blob = np.full((self._batch or len(chunk), 3, height, width), GREY, np.float32)
             ratios = [letterbox(picture, out) for picture, out in zip(chunk, blob, strict=False)]

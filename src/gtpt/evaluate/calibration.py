@@ -80,7 +80,7 @@ def fit_isotonic(raw: np.ndarray, correct: np.ndarray, bins: int = 64) -> Calibr
     index = np.searchsorted(edges, raw, side="right")  # equal scores share a bin, so the knots ascend
     sums = np.stack([np.bincount(index), np.bincount(index, raw), np.bincount(index, correct)], axis=1)
     blocks: list[np.ndarray] = []  # pool adjacent violators; a block is count, sum of raw scores, number of correct ones
-    for block in sums[sums[:, 0] > 0]:
+    for block in sums:  # an empty bin joins any other
         while blocks and blocks[-1][2] * block[0] >= block[2] * blocks[-1][0]:
             block = block + blocks.pop()
         blocks.append(block)

@@ -65,7 +65,7 @@ def evaluate_coco(
     # as in xtcocotools the size of a detection is that of its body, which decides what counts as medium or large
     areas = np.ptp(points[:, skeleton.parts.get("body", everything), :2], axis=1).prod(axis=1)
     # both libraries want numbers, which texts are not
-    image_numbers = {name: number for number, name in enumerate(sorted(images, key=_in_order), start=1)}
+    image_numbers = {name: number for number, name in enumerate(sorted(images), start=1)}
     category_numbers = {name: number for number, name in enumerate(sorted(measured, key=_in_order), start=1)}
     numbers = image_numbers, category_numbers
     index = {kind: [{"id": i} for i in n.values()] for kind, n in zip(("images", "categories"), numbers, strict=True)}

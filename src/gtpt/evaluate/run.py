@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gtpt.core import simcc
-from gtpt.core.errors import InputError, OutputError
+from gtpt.core.errors import InputError
 from gtpt.core.geometry import boxes_to_crops, invert_affine, mirror_crops, transform_points
 from gtpt.core.numbers import to_json_text
 from gtpt.core.progress import Progress
@@ -23,6 +25,7 @@ from gtpt.engines.torch import check_torch_device, torch_network
 from gtpt.evaluate.coco import check_ground_truth, evaluate_coco
 from gtpt.evaluate.collect import official_results
 from gtpt.evaluate.report import Protocol, Report
+from gtpt.io.formats.file import naming_errors, write_whole
 
 if TYPE_CHECKING:
     from gtpt.model.config import GTPTConfig
@@ -145,11 +148,10 @@ def test(
 
 def check_writable(path: Path) -> None:
     """OutputError now, rather than after the work."""
-    try:
-        with path.open("a"):
-            pass
-    except OSError as error:
-        raise OutputError(error.errno, f"cannot write the results to {path}: {error.strerror}") from error
+    with naming_errors(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "there is a folder of that name")
+        TemporaryFile(dir=path.parent).close()
 
 
 def _load(path: Path, branch: str, device: str, threads: int | None) -> GTPT:
@@ -226,7 +228,7 @@ def evaluate_network(
     persons = dataset.persons.in_skeleton(its, measured)
     results = results_of(persons, found, measured.sigmas, config.input_size, truth.person_category())
     if out is not None:
-        Path(out).write_text(to_json_text(results), encoding="utf-8")
+        write_whole(Path(out), to_json_text(results).encode())
     protocol = Protocol(
         network=f"{config.name} {its.name}, {label}",
         boxes=Path(boxes).name if boxes else "ground truth",

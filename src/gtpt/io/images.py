@@ -18,19 +18,20 @@ import numpy as np
 
 from gtpt.core.errors import SourceError
 from gtpt.core.geometry import ORIENTATIONS, turn_back, turn_upright
-from gtpt.io.arrays import CEILING, depth_of, to_8_bit
+from gtpt.core.urls import without_secrets
+from gtpt.io.arrays import CEILING, EXIF_ORIENTATION, FLOATS, depth_of, page_to_rgb, to_8_bit
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 PIXELS_VARIABLE = "GTPT_MAX_PIXELS"
 DEFAULT_MAX_PIXELS = 1 << 28  # 268 megapixels, 0.8 GB as RGB: above what any phone or camera makes
-EXIF_ORIENTATION = 0x0112
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 JPEG_START, JPEG_SCAN, JPEG_END = b"\xff\xd8\xff", 0xDA, b"\xff\xd9"
 JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 JPEG_PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
+RADIANCE = (b"#?", b"v/1\x01")  # HDR and EXR, whose floats are light, 1 as bright as a screen
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # none that is inside of a scan
 CUT_OFF = "cut off, damaged or not an image; JPEG, PNG, WebP and TIFF work"
 
@@ -78,11 +79,16 @@ def read_image(path: str | Path) -> np.ndarray:
 
 def read_file(path: str | Path) -> bytes:
     """The content of a file of a photo; a pipe or device, which may never end, is a SourceError."""
-    path = Path(path)
+    if not isinstance(path, (str, os.PathLike)):
+        raise SourceError(
+            f"a photo is read from a path, got {type(path).__name__}; bytes are for gtpt.io.images.decode_image"
+        )
+    name, path = without_secrets(str(path)), Path(path)
     if path.is_dir():
         raise SourceError(f"cannot read image {path}: it is a folder")
     if not path.exists():
-        raise FileNotFoundError(f"no such image: {path}")
+        hint = "; gtpt.find and gtpt.predict read photos by their URL" if "://" in name else ""
+        raise FileNotFoundError(f"no such image: {name}{hint}")
     if not path.is_file():
         raise SourceError(f"cannot read image {path}: it is a pipe or device; save the picture to a file first")
     return path.read_bytes()  # cv2.imread fails on non-ASCII paths on Windows
@@ -119,11 +125,11 @@ def decode_stored(data: bytes, name: str = "from bytes") -> StoredImage:
     with open_header(data, name) as header:
         orientation, pictures = _orientation(header, data), count_pictures(header)
         if header is not None and header.format in ("AVIF", "HEIF"):  # OpenCV knows nothing of how these are turned
-            pixels = _by_pillow(header)
+            pixels = _by_pillow(header, name)
         else:
             pixels = _by_opencv(_whole_jpeg(data, name), name)
             if pixels is None and header is not None:
-                pixels = _by_pillow(header)
+                pixels = _by_pillow(header, name)
             elif header is not None and header.format == "TIFF":  # OpenCV turns it, asked or not
                 pixels = turn_back(pixels, orientation) if pixels is not None else None
     if pixels is None:
@@ -247,6 +253,8 @@ def _by_opencv(data: bytes, name: str) -> np.ndarray | None:
     image = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | cv2.IMREAD_ANYDEPTH, name)
     if image is not None and image.dtype == np.uint16 and depth_of(image) < 16:
         image = to_8_bit(image, name)
+    elif image is not None and image.dtype.kind == "f" and not data.startswith(RADIANCE):
+        raise SourceError(f"cannot read image {name}: it {FLOATS}")
     elif image is not None and image.dtype != np.uint8:
         image = _imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION, name)
     if image is None:
@@ -264,9 +272,11 @@ def _imdecode(data: bytes, flags: int, name: str) -> np.ndarray | None:
         raise SourceError(f"cannot read image {name}: {reason}") from error
 
 
-def _by_pillow(header: Image) -> np.ndarray | None:
+def _by_pillow(header: Image, name: str) -> np.ndarray | None:
     try:
-        return np.array(header.convert("RGB"))
+        return page_to_rgb(header, f"cannot read image {name}: it")[0]
+    except SourceError:
+        raise
     except Exception:  # of any kind, for damaged data
         return None
 

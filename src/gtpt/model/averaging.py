@@ -53,4 +53,4 @@ def average(checkpoints: Sequence[str | Path], out: str | Path | None = None) ->
 
 def _kind(network: GTPT) -> tuple[object, object]:
     """What networks must share to be averaged."""
-    return network.config, network.skeleton and network.skeleton.to_dict()
+    return network.config, network.skeleton

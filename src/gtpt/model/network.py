@@ -33,9 +33,10 @@ from gtpt.model.stem import STEMS
 class Explained(NamedTuple):
     """Logits and which patches survived each prune.
 
-    `kept` maps "coarse3" (after the human token looked around), "entry" (on entering the groups) and "group3" (in the
-    middle of the group encoder) to a list with one (B, n) int64 tensor per group (a single one for "coarse3"): ids of
-    patches, row-major over the grid, ascending. A stage in which nothing was pruned is absent.
+    `kept` maps "coarse0" and "coarse3" (in the first layer, and after the human token looked around), "entry" (on entering
+    the groups) and "group3" (in the middle of the group encoder) to a list with one (B, n) int64 tensor per group, or a
+    single one before there are groups: ids of patches, row-major over the grid, ascending. A stage in which nothing was
+    pruned is absent.
     """
 
     x: Tensor
@@ -230,14 +231,15 @@ class GTPT(nn.Module):
         """
         layout, gates = self.layout, cast("nn.Linear", self.group_gate[2])
         hidden = self.group_gate[:2](person.image)  # (B, N, D / 2)
-        tokens, positions, numbers = [], [], []
+        tokens, positions = [], []
+        numbers: list[Tensor] = []
         for g, group in enumerate(layout.groups):
             visual, ids = [person.image, person.pos, hidden], person.ids
             if (keep := count - len(group.fine_tokens)) < ids.shape[1]:
                 asking = rows(person.attention, [*group.parts, *group.joints], dim=2)  # (B, h, rows, N)
                 index = top_patches(patch_scores(asking), keep)
                 visual, ids = [take(t, index) for t in visual], ids.gather(1, index)
-                kept.setdefault("entry", []).append(ids)
+                kept["entry"] = numbers  # of all groups: one with fine keypoints may prune where another does not
             image, pos, own_hidden = visual
             weight, bias = (p.unflatten(0, (len(layout.groups), -1))[g] for p in (gates.weight, gates.bias))
             gate = F.linear(own_hidden, weight, bias).sigmoid()  # (B, N, D), of the patches that stay

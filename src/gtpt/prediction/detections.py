@@ -6,6 +6,7 @@ import errno
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from gtpt.core.numbers import shortest, to_json_text
 from gtpt.detect import DEFAULT_DETECTOR, Detections, Detector, GivenBoxes, as_detector, load_boxes, make_detector
 from gtpt.io.formats.file import naming_errors, write_whole
 from gtpt.io.sources import Frame, Source, open_source
-from gtpt.prediction.journal import Stamp, stamp_of
+from gtpt.prediction.journal import DAMAGE, Stamp, open_alone, stamp_of
 from gtpt.prediction.outputs import SourceSummary, Summary, source_name
 from gtpt.prediction.progress import show_progress
+from gtpt.prediction.shards import as_setting
 from gtpt.prediction.sources import GONE, Sources, are_photos, as_names, frames_of, grouped, is_there, of_the_source
 
 AT_ONCE = 8  # images per call of the detector
@@ -81,7 +83,7 @@ def write_detections(
     else:
         finder = make_detector(detector, threshold=detector_threshold, device=device, threads=threads)
     listed = None if annotations is None else load_boxes(annotations)
-    settings = [str(detector), detector_threshold, None if annotations is None else str(annotations)]
+    settings = [version("gtpt"), as_setting(detector), detector_threshold, as_setting(annotations)]
     with _Journal(out, settings) as journal:
         return _Call(finder, listed, journal, quiet).run(groups)
 
@@ -91,32 +93,44 @@ class _Journal(AbstractContextManager["_Journal"]):
 
     Args:
         out: that file.
-        settings: what results depend on: those of other settings are thrown away.
+        settings: what results depend on, as JSON: those of other settings are thrown away.
 
     Attributes:
         done: key of an image -> the state of its file, and its results.
 
     Raises:
-        OutputError: nothing can be written there.
+        OutputError: nothing can be written there, or another call writes the same file.
     """
 
     def __init__(self, out: Path, settings: list[Any]):
-        self.out, self.done, self._path = out, dict[str, tuple[Stamp | None, Rows]](), Path(f"{out}.journal")
-        head = f"{json.dumps(settings)}\n".encode()
+        self.out, self._path = out, Path(f"{out}.journal")
+        self.done: dict[str, tuple[Stamp | None, Rows]] = {}
         with naming_errors(out):
             if out.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "there is a folder of that name")
             out.parent.mkdir(parents=True, exist_ok=True)
-            if self._path.is_symlink():
-                self._path.unlink()  # never followed
-            self._file = open(self._path, "a+b", buffering=0)
-            self._file.seek(0)
-            first, *lines = self._file.read().splitlines(keepends=True) or [b""]
-            whole = [line for line in lines if line.endswith(b"\n")] if first == head else []  # not if killed meanwhile
-            self.done.update((key, (state, rows)) for key, state, rows in map(json.loads, whole))
-            self._file.truncate(len(head) + sum(map(len, whole)) if first == head else 0)
-            if first != head:
-                self._file.write(head)
+            self._file = open_alone(self._path, str(out))
+        try:
+            with naming_errors(out):
+                self._begin(f"{json.dumps(settings)}\n".encode())
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _begin(self, head: bytes) -> None:
+        first, *lines = self._file.read().splitlines(keepends=True) or [b""]
+        end = len(head) if first == head else 0
+        for line in lines if end else ():
+            try:
+                key, state, rows = json.loads(line if line.endswith(b"\n") else b"")
+            except DAMAGE:
+                break
+            self.done[key] = state, rows
+            end += len(line)
+        self._file.seek(end)
+        self._file.truncate()
+        if not end:
+            self._file.write(head)
 
     def has(self, frame: Frame) -> bool:
         """Whether this image is done, and its file is the one of then."""
@@ -133,7 +147,7 @@ class _Journal(AbstractContextManager["_Journal"]):
         rows = (to_json_text(row) for key in keys for row in self.done[key][1])
         write_whole(self.out, ("[\n" + ",\n".join(rows) + "\n]\n").encode())
         self._file.close()
-        self._path.unlink()
+        self._path.unlink(missing_ok=True)
 
     def __exit__(self, *error: object) -> None:
         self._file.close()

@@ -16,6 +16,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 FOLDER = ".resume"
 FORMAT = {"format": "gtpt-predict-journal", "version": 1}
+
+DAMAGE = (ValueError, LookupError, TypeError, RecursionError)  # what reading a line that a kill or crash spoiled raises
 
 Stamp = list[int]  # bytes and time of change of a file: another one, or one that was written again, has another
 
@@ -72,32 +75,20 @@ class Journal(AbstractContextManager["Journal"]):
         self.path, self._skeleton = path, skeleton
         self.recalled = 0
         self.done: Done | None = None  # what an earlier call told `finish`
-        self._index: dict[
-            str, tuple[int, int, Stamp | None, bool]
-        ] = {}  # line, place in it, the photo, known without pixels
+        # line, place in it, the photo, known without pixels
+        self._index: dict[str, tuple[int, int, Stamp | None, bool]] = {}
         self._pictures: dict[str, tuple[str, Stamp]] = {}
         self._line: tuple[int, list[dict[str, Any]]] = (-1, [])
         self._to_read: set[str] = set()
         self._full = False
         with naming_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = open(path, "r+b", buffering=0, opener=_make_or_open)
+            self._file = open_alone(path, f"the results of the same source to {path.parent.parent}")
         try:
-            self._lock()
             self._begin({**FORMAT, "made_of": dict(made_of), "film": stamp(film) if film else None}, resume)
         except BaseException:
             self._file.close()
             raise
-
-    def _lock(self) -> None:
-        try:
-            lock(self._file)
-        except BlockingIOError:
-            raise OutputError(
-                errno.EBUSY,
-                f"another call writes the results of the same source to {self.path.parent.parent}: wait until it is done, "
-                f"or give another folder (out)",
-            ) from None
 
     def _begin(self, header: dict[str, Any], resume: bool) -> None:
         self._end = 0
@@ -127,12 +118,7 @@ class Journal(AbstractContextManager["Journal"]):
             for line in lines:
                 try:
                     self._learn(json.loads(line if line.endswith(b"\n") else b""), end)
-                except (
-                    ValueError,
-                    LookupError,
-                    TypeError,
-                    RecursionError,
-                ):  # cut off by a kill, or what a crash of the machine left
+                except DAMAGE:
                     break
                 end += len(line)
                 if self.done is not None:  # whatever follows is older
@@ -224,6 +210,28 @@ class Journal(AbstractContextManager["Journal"]):
             with suppress(OSError):
                 self.path.unlink()
                 self.path.parent.rmdir()
+
+
+def open_alone(path: Path, what: str) -> FileIO:
+    """A journal for this process alone; an empty one if there is none.
+
+    Args:
+        path: of the journal.
+        what: is written by whoever holds it, for the message.
+
+    Raises:
+        OutputError: another process holds it.
+        OSError: it cannot be made, or is no file.
+    """
+    file = open(path, "r+b", buffering=0, opener=_make_or_open)
+    try:
+        lock(file)
+    except BlockingIOError:
+        file.close()
+        raise OutputError(
+            errno.EBUSY, f"another call writes {what}: wait until it is done, or give another folder or name (out)"
+        ) from None
+    return file
 
 
 def _make_or_open(path: str, _: int) -> int:

@@ -111,12 +111,13 @@ class ShardWriter(RecordWriter):
 
 
 def settings_of(options: Options) -> dict[str, Any]:
-    """The options that results depend on as plain JSON; of files what is in them, as their place may differ."""
+    """The options that results depend on, see `as_setting`."""
     names = [name for name, (_, help_) in described().items() if help_.matters]
-    return {name: _plain(getattr(options, name)) for name in names}
+    return {name: as_setting(getattr(options, name)) for name in names}
 
 
-def _plain(value: Any) -> Any:
+def as_setting(value: Any) -> Any:
+    """What results depend on as plain JSON: of files what is in them, as their place may differ; of functions the name."""
     if callable(value):
         return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
     if isinstance(value, Mapping):

@@ -26,7 +26,7 @@ from gtpt.core.errors import GtptError
 from gtpt.core.poses import Poses
 from gtpt.detect import Detector
 from gtpt.engines.processes import available_cores
-from gtpt.estimator import PoseEstimator, who_counts
+from gtpt.estimator import PoseEstimator, inside, who_counts
 from gtpt.io.formats import to_coco, to_openpose
 from gtpt.serve.batching import Batcher, ClosedError, QueueFullError
 from gtpt.serve.metrics import Metrics
@@ -130,6 +130,7 @@ def find_poses(pictures: Sequence[Picture], estimator: PoseEstimator, detector: 
     if missing:
         found = detector([pictures[i].image for i in missing], [pictures[i].name for i in missing])
         for i, people in zip(missing, found, strict=True):
+            people = people[inside(people.boxes, pictures[i].image)]
             boxes[i], scores[i] = people.boxes, people.scores
     poses = estimator([picture.image for picture in pictures], boxes, scores)
     for i in missing:
@@ -160,7 +161,7 @@ def _add_poses(app: FastAPI, limits: Limits, metrics: Metrics) -> None:
             uploads, several = await read_uploads(request, boxes, limits)
             if format is Format.image and len(uploads) > 1:
                 raise HTTPException(422, "format=image answers one image: send one")
-            with _places(request.app.state.batcher, len(uploads)) as places:
+            with _Places(request.app.state.batcher, len(uploads)) as places:
                 work = _answers(uploads, places, limits, codec)
                 pairs = await _unless_gone(request, asyncio.wait_for(work, limits.answer_s))
             metrics.people.inc(sum(len(found) for _, found in pairs))
@@ -178,13 +179,13 @@ def _add_poses(app: FastAPI, limits: Limits, metrics: Metrics) -> None:
         return answer
 
 
-class _places:  # a context manager that reads as a noun
+class _Places:
     """Places in the queue for the images of one request; those that were not used go back."""
 
     def __init__(self, batcher: Batcher[Picture, Poses], count: int):
         self._batcher, self._left = batcher, count
 
-    def __enter__(self) -> _places:
+    def __enter__(self) -> _Places:
         try:
             self._batcher.reserve(self._left)
         except QueueFullError:
@@ -207,7 +208,7 @@ async def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., Result], *
 
 
 async def _answers(
-    uploads: Sequence[Any], places: _places, limits: Limits, codec: ThreadPoolExecutor
+    uploads: Sequence[Any], places: _Places, limits: Limits, codec: ThreadPoolExecutor
 ) -> list[tuple[Picture, Poses]]:
     pictures = [await _in_thread(codec, decode, upload, limits) for upload in uploads]
     tasks = [asyncio.ensure_future(places.submit(picture)) for picture in pictures]

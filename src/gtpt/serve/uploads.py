@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
 from gtpt.core.errors import SourceError
+from gtpt.core.geometry import MAX_COORDINATE
 from gtpt.estimator import check_boxes
 from gtpt.io.images import decode_image, open_header
 from gtpt.serve.settings import Limits
@@ -149,8 +149,8 @@ def _check(boxes: Any, limits: Limits) -> list[list[float]] | None:
     if not isinstance(boxes, list) or len(boxes) > limits.max_boxes:
         raise HTTPException(422, f"boxes of an image must be a list of at most {limits.max_boxes}")
     for box in boxes:
-        numbers = isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) and abs(v) < 1e7 for v in box)
-        if not numbers or not all(map(math.isfinite, box)):
+        numbers = isinstance(box, list) and len(box) == 4 and all(type(v) in (int, float) for v in box)
+        if not numbers or not all(abs(v) <= MAX_COORDINATE for v in box):
             raise HTTPException(422, "a box must be four numbers x1, y1, x2, y2 in pixels")
     return boxes
 

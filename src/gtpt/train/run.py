@@ -35,11 +35,11 @@ from gtpt.core.errors import InputError
 from gtpt.core.skeleton import Skeleton, load_skeleton
 from gtpt.data.check import unpaired_sides
 from gtpt.data.coco import Persons, open_stores, read_coco
-from gtpt.data.config import DataConfig, Source, TrainSource
+from gtpt.data.config import DataConfig, Source
 from gtpt.data.dataset import CropDataset
 from gtpt.data.images import FileStore
 from gtpt.data.synthetic import ensure_synthetic
-from gtpt.data.teacher import TeacherMaps, load_teacher
+from gtpt.data.teacher import TeacherMaps, teacher_of
 from gtpt.evaluate.coco import evaluate_coco
 from gtpt.evaluate.run import evaluation_set
 from gtpt.model.checkpoint import build, replace_atomically, save
@@ -153,7 +153,6 @@ def training_set(experiment: Experiment) -> CropDataset:
     if not data.train:
         raise InputError("the experiment names no training data: set data.train to a list of {annotations, images}")
     own = [load_skeleton(s.skeleton or skeleton) for s in data.train]
-    taught = [load_skeleton(s.teacher_skeleton or o) for s, o in zip(data.train, own, strict=True)]
     for source, its in zip(data.train, own, strict=True):
         if source.synthetic is not None:
             ensure_synthetic(source.images, source.synthetic, its)
@@ -163,12 +162,9 @@ def training_set(experiment: Experiment) -> CropDataset:
         if not len(persons):
             raise InputError(f"no usable person in {source.annotations}; see `gtpt data check`")
         _check_image(source, persons, store)
-    teachers = tuple(
-        load_teacher(s.teacher, p, o).in_skeleton(o, skeleton) if s.teacher else None
-        for s, p, o in zip(data.train, parts, taught, strict=True)
-    )
+    teachers = tuple(teacher_of(s, p, o, skeleton) for s, p, o in zip(data.train, parts, own, strict=True))
     parts = [p.in_skeleton(o, skeleton) for p, o in zip(parts, own, strict=True)]
-    parts = [teach(p, t, s) for p, t, s in zip(parts, teachers, data.train, strict=True)]
+    parts = [teach(p, t) if t else p for p, t in zip(parts, teachers, strict=True)]
     return CropDataset(
         Persons.concatenate(parts),
         stores,
@@ -182,12 +178,8 @@ def training_set(experiment: Experiment) -> CropDataset:
     )
 
 
-def teach(persons: Persons, teacher: TeacherMaps | None, source: TrainSource) -> Persons:
+def teach(persons: Persons, teacher: TeacherMaps) -> Persons:
     """Persons who also have the keypoints that only the teacher sees; their visibility is how sure it is, below 1."""
-    if teacher is None:
-        if not source.labels:
-            raise InputError(f"{source.annotations}: `labels: false` needs a `teacher`, or nothing is learnt from it")
-        return persons
     rows = [teacher.row(i) for i in persons.ids]
     visible = persons.visible.copy()
     keypoints = persons.keypoints.copy()

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from gtpt.core.errors import InputError
-
 Color = tuple[int, int, int]
 LEFT: Color = (240, 150, 0)
 RIGHT: Color = (70, 175, 240)
@@ -78,10 +76,3 @@ def within(points: np.ndarray, canvas: np.ndarray, margin: float = 0.0) -> np.nd
     with np.errstate(invalid="ignore"):  # NaN is nowhere
         inside = (points >= -0.5 - margin) & (points < np.array(canvas.shape[1::-1]) - 0.5 + margin)
     return np.asarray(inside.all(axis=-1))
-
-
-def as_canvas(image: np.ndarray) -> np.ndarray:
-    image = np.asarray(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise InputError(f"an image to draw on must be (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
-    return np.ascontiguousarray(image)

@@ -12,7 +12,8 @@ import numpy as np
 from gtpt.core.calibration import VISIBLE
 from gtpt.core.errors import InputError
 from gtpt.core.poses import Poses
-from gtpt.core.skeleton import Skeleton
+from gtpt.core.skeleton import Skeleton, split_side
+from gtpt.io.arrays import as_rgb
 from gtpt.viz.canvas import (
     DARK,
     LEFT,
@@ -20,7 +21,6 @@ from gtpt.viz.canvas import (
     RIGHT,
     Color,
     Layer,
-    as_canvas,
     draw_text,
     enlarged,
     text_width,
@@ -43,7 +43,7 @@ def draw_poses(
     """Draw people over a copy of an image.
 
     Args:
-        image: (H, W, 3) uint8, RGB; it stays as it is. Not needed on a black background.
+        image: (H, W, 3) uint8, RGB, or what else `PoseEstimator` takes; it stays as it is. Not needed on black.
         poses: in pixels of that image.
         threshold: calibrated score in [0, 1] below which a keypoint, and the limbs that end in it, is not drawn.
         ids: label people with their track id, where they have one.
@@ -54,7 +54,7 @@ def draw_poses(
         (H, W, 3) uint8, RGB: an array that can also be saved and shown.
 
     Raises:
-        ValueError: the image is no (H, W, 3) uint8, or there is no such background.
+        ValueError: the image cannot be used, or there is no such background.
     """
     canvas = _canvas(image, poses, background)
     plan = plan_of(poses.skeleton)
@@ -82,7 +82,7 @@ def _canvas(image: np.ndarray | None, poses: Poses, background: str) -> np.ndarr
         raise InputError(f"no background {background!r}: choose 'image' or 'black'")
     if image is None:
         raise InputError("there is no image to draw on: give one, or background='black'")
-    return as_canvas(image).copy()
+    return as_rgb(image, "the image to draw on").copy()
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def plan_of(skeleton: Skeleton) -> _Plan:
         for name in dict.fromkeys(part_of)
     ]
     palette = {"left": LEFT, "right": RIGHT, "": MIDDLE}
-    sides = [_side(name) for name in skeleton.keypoints]
+    sides = [side[0] if (side := split_side(name)) else "" for name in skeleton.keypoints]
     edge_sides = {edge: {sides[i] for i in edge} - {""} for edge in skeleton.edges}
     fine = np.array([p is not None for p in part_of])
     return _Plan(
@@ -131,10 +131,6 @@ def plan_of(skeleton: Skeleton) -> _Plan:
         colors=tuple(palette[side] for side in sides),
         edge_colors={edge: palette[found.pop()] if len(found) == 1 else MIDDLE for edge, found in edge_sides.items()},
     )
-
-
-def _side(name: str) -> str:
-    return next((side for side in ("left", "right") if name.startswith(f"{side}_")), "")
 
 
 def limb_radius(size: float) -> float:

@@ -14,7 +14,8 @@ from gtpt.core.geometry import transform_points
 from gtpt.core.poses import Poses
 from gtpt.core.skeleton import Skeleton
 from gtpt.estimator import PoseEstimator
-from gtpt.viz.canvas import ACCENT, DARK, PAPER, PENCIL, as_canvas, draw_text, within
+from gtpt.io.arrays import as_rgb
+from gtpt.viz.canvas import ACCENT, DARK, PAPER, PENCIL, draw_text, within
 from gtpt.viz.poses import draw_person, plan_of
 
 ENLARGE = 4
@@ -124,7 +125,8 @@ def _check_stage(title: str, groups: Sequence[np.ndarray], counts: tuple[int, in
 
 
 def _enlarge(crop: np.ndarray) -> np.ndarray:
-    height, width = as_canvas(crop).shape[:2]
+    crop = as_rgb(crop, "a crop")
+    height, width = crop.shape[:2]
     return cv2.resize(crop, (round(width * _TILE / height), _TILE), interpolation=cv2.INTER_CUBIC)
 
 

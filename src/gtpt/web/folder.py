@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -81,7 +82,7 @@ def write_web(
 
     brought = dict(read_runtime(runtime))
 
-    entries = {role: f"models/{path.name}" for role, path in models.items()}
+    entries = {role: f"models/{role}/{path.name}" for role, path in models.items()}  # files of one name are two
     names = {"pose": str(weights), "detector": str(detector)}
     shown = {role: {"file": entries[role], "name": Path(names[role]).name} for role in models}
     site = {
@@ -152,9 +153,9 @@ def _is_ours(folder: Path) -> bool:
         return False
 
 
-def _licences(names: object) -> str:
+def _licences(names: Iterable[str]) -> str:
     registry = load_registry()
-    known = [registry[name] for name in names if name in registry]  # type: ignore[attr-defined]
+    known = [registry[name] for name in names if name in registry]
     return "".join(f"  {entry.file('onnx').name}: {entry.licence}\n" for entry in known)
 
 
