@@ -306,6 +306,8 @@ def test_importing_gtpt_does_not_import_pydantic():
         ("左目", "右目"),
         ("linkes Auge", "rechtes Auge"),
         ("ojo_izquierdo", "ojo_derecho"),
+        ("ojo izq", "ojo der"),
+        ("Левый глаз", "Правый глаз"),
     ],
 )
 def test_left_and_right_by_any_name(left, right):

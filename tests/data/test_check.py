@@ -33,7 +33,7 @@ def broken(folder):
         24: {**ok, "bbox": [20, 20, 90, 0]},
         30: {**ok, "keypoints": figure_keypoints()[:30]},
         31: {**ok, "keypoints": [*figure_keypoints()[:-3], float("inf"), 0, 2]},
-        32: {**ok, "keypoints": figure_keypoints(JOINTS / WIDTH), "bbox": [200, 200, 90, 90]},  # relative coordinates
+        32: {**ok, "keypoints": figure_keypoints(JOINTS / (WIDTH, HEIGHT)), "bbox": [200, 200, 90, 90]},  # shares
         33: {**ok, "keypoints": figure_keypoints(np.vstack([[[WIDTH + 40, 30]], JOINTS[1:]]))},
         34: {**ok, "keypoints": figure_keypoints(visibility=3)},
         35: {**ok, "keypoints": figure_keypoints(visibility=np.array([-1] + [2] * 16))},
@@ -67,6 +67,7 @@ EXPECTED = {
     ("wrong keypoints", 31, STOPS),
     ("keypoint far outside", 24, USED),
     ("keypoint far outside", 32, USED),
+    ("keypoints in the first pixel", 32, USED),
     ("keypoint outside the image", 33, USED),
     ("wrong visibility", 34, USED),
     ("wrong visibility", 35, USED),

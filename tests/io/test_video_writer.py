@@ -84,6 +84,13 @@ def test_players_can_start_before_the_file_is_there(tmp_path):
     assert 0 < data.index(b"moov") < data.index(b"mdat")
 
 
+def test_players_are_told_that_uneven_times_last_to_their_end(tmp_path):
+    times = [0, 0.04, 0.08, 0.12, 0.5, 0.54, 1, 1.04, 1.08, 2]
+    with av.open(str(write(tmp_path / "out.mp4", times))) as container:
+        stream = container.streams.video[0]
+        assert min(container.duration / av.time_base, stream.duration * stream.time_base) > 2
+
+
 def test_video_begins_with_its_first_frame(tmp_path):
     path = write(tmp_path / "video.mp4", [t + 100 for t in TIMES])
     with open_source(path) as source:

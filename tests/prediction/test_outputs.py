@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import gtpt
+from gtpt import read_image
 from gtpt.cli.predict import _listed
 from gtpt.io.sources import Skipped
 from gtpt.prediction.outputs import OutputFolder, Summary, file_stem, fit_into, names_of_photos
@@ -386,3 +387,13 @@ def test_a_url_of_a_photo_gives_a_photo(tmp_path: Path) -> None:
     summary = run(f"http://127.0.0.1:{server.server_port}/person.png", tmp_path / "out")
     server.shutdown()
     assert [Path(f).name for f in summary.sources[0].files] == ["person.json", "person_pose.jpg"]
+
+
+def test_a_file_by_its_url_is_that_file(tmp_path: Path) -> None:
+    path = photo(tmp_path / "two words #1?.png")
+    for url in (path.as_uri(), f"file://localhost{path}", path.as_uri().replace("file", "FILE", 1)):
+        summary = run(url, tmp_path / "out")
+        assert [Path(f).name for f in summary.sources[0].files] == ["two words #1?.json", "two words #1?_pose.jpg"]
+        assert gtpt.find(url, detector="whole-image").image_size == read_image(path).shape[1::-1]
+    (tmp_path / "list.txt").write_text(path.as_uri())
+    assert run([], tmp_path / "out", list=tmp_path / "list.txt").sources[0].frames == 1

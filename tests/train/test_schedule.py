@@ -5,10 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
+from lightning import LightningModule
 
+from gtpt.data.dataset import EpochBatches
 from gtpt.model import build
 from gtpt.train.config import TrainConfig
-from gtpt.train.module import learning_rate, update_ema
+from gtpt.train.module import PoseTraining, averaging_momentum, learning_rate, update_ema
 
 
 @pytest.mark.integration
@@ -31,6 +33,23 @@ def test_warmup_and_cosine():
     assert (np.diff(rates[9:]) <= 0).all()
     plain = TrainConfig(milestones=(), lr=0.1)
     assert {learning_rate(plain, step, 5) for step in range(50)} == {0.1}
+
+
+def test_momentum_of_the_average():
+    official, own = TrainConfig(epochs=2), TrainConfig(ema=0.9)
+    assert [averaging_momentum(official, step, 5) for step in (0, 5, 10)] == pytest.approx([0.996, 0.998, 1])
+    assert [averaging_momentum(own, step, 5) for step in (0, 8, 1000)] == pytest.approx([0.1, 0.5, 0.9])
+
+
+def test_each_step_moves_the_average(monkeypatch):
+    module = PoseTraining(build("gtpt-t", input_size=(48, 64)), TrainConfig(ema=0.9), None)
+    module.batches = EpochBatches(20, 4)
+    bias, average = module.net.head_x[1].bias.data, module.ema.head_x[1].bias.data
+    before = average.clone()
+    monkeypatch.setattr(PoseTraining, "global_step", 8)
+    monkeypatch.setattr(LightningModule, "optimizer_step", lambda _self: bias.add_(1))
+    module.optimizer_step()
+    torch.testing.assert_close(average, before + 0.5)
 
 
 def test_average_of_everything_that_is_a_number():

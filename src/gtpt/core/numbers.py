@@ -6,6 +6,7 @@ A number that is not finite becomes null in JSON, an empty cell in CSV, and a mi
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,13 @@ def to_json_text(data: Any) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Python's own number or text of one of numpy's, which JSON does not know; other values as they are."""
-    return value.item() if isinstance(value, np.generic) else value
+    """Python's own number or text of a path, or of what is alone in an array or tensor, which JSON does not know."""
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    try:
+        return value.item()
+    except (AttributeError, ValueError, RuntimeError):  # nothing of an array's, or several numbers
+        return value
 
 
 def shortest(values: np.ndarray) -> list[Any]:

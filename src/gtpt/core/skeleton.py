@@ -25,8 +25,10 @@ from gtpt.core.text import read_yaml
 BUILTIN_DIR = Path(__file__).parent / "skeletons"
 MAX_KEYPOINTS = 1000  # a whole body has 133
 
-_LEFT = "left l links linke linker linkes gauche izquierdo izquierda sinistro sinistra esquerdo esquerda"
-_RIGHT = "right r rechts rechte rechter rechtes droit droite derecho derecha destro destra direito direita"
+_LEFT = """left l lt links linke linker linkes gauche izquierdo izquierda izq sinistro sinistra sx esquerdo esquerda esq
+    левый левая левое 왼쪽"""
+_RIGHT = """right r rt rechts rechte rechter rechtes droit droite derecho derecha der destro destra dx direito direita dir
+    правый правая правое 오른쪽"""
 SIDES = {word: side for side, words in (("left", _LEFT), ("right", _RIGHT)) for word in words.split()}
 # words of "left_ear", "leftEar", "LEar" and "ear2"; letters of other scripts are letters too
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+|\d+")

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+
+def without_file_scheme(source: str) -> str:
+    """The path of a URL such as file:///home/me/my%20photo.jpg, as browsers give it; others as they are."""
+    if re.match("file://(localhost)?/", source, re.IGNORECASE) is None:
+        return source
+    return url2pathname(urlsplit(source.replace("?", "%3F").replace("#", "%23")).path)
 
 
 def without_secrets(url: str) -> str:

@@ -263,6 +263,9 @@ def _check_joints(
         detail += " (below 0 counts as not labelled)" if joints[:, 2].min() < 0 else ""
         yield Finding("wrong visibility", file, name, detail, "is used")
     labelled = joints[:, 2] > 0
+    if labelled.sum() > 1 and ((joints[labelled, :2] >= 0) & (joints[labelled, :2] <= 1)).all():
+        detail = "all labelled ones lie in 0..1: keypoints are in pixels, not shares of the picture"
+        yield Finding("keypoints in the first pixel", file, name, detail, "is used")
     margin = FAR * box[2:].max()
     outside = np.maximum(box[:2] - joints[:, :2], joints[:, :2] - box[:2] - box[2:]).max(axis=1)
     if (far := np.flatnonzero(labelled & (outside > margin))).size:

@@ -62,7 +62,7 @@ class Runner:
             GtptError, OSError: options, weights or an output folder that cannot work.
         """
         options, share = self.options, self.options.share
-        sources = [*sources, *_listed(options.list)]
+        sources = [*sources, *as_names(_listed(options.list))]
         groups = list(grouped(sources))
         self._check_photos(any(map(are_photos, groups)))
         if not any(map(is_there, sources)):  # said before anything is downloaded

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from gtpt.core.errors import InputError, SourceError
+from gtpt.core.urls import without_file_scheme
 from gtpt.io.sources import IMAGE_SUFFIXES, Frame, Source, is_animation
 
 Sources = str | Path | int | Sequence[str | Path]
@@ -26,7 +27,7 @@ def as_names(sources: Sources) -> list[str]:
                 f"sources are paths, URLs or camera numbers, got {type(name).__name__}: people in arrays are found by "
                 f"gtpt.find, and frames by frames by gtpt.Pipeline"
             )
-    return [str(name) for name in names]
+    return [without_file_scheme(str(name)) for name in names]
 
 
 def grouped(sources: Sequence[str]) -> Iterator[str | list[str]]:

@@ -212,12 +212,8 @@ class PoseTraining(lightning.LightningModule):
         """Update the average together with the weights: a checkpoint between the two would resume without it."""
         super().optimizer_step(*args, **kwargs)
         assert self.batches is not None
-        step = self.global_step  # of this update; the trainer counts on afterwards
-        if self.config.ema == "official":
-            momentum = ema_momentum(step, self.config.epochs * len(self.batches))
-        else:
-            momentum = min(float(self.config.ema), (step + 1) / (step + 10))  # a young average forgets its random start
-        update_ema(self.ema, self.net, momentum)
+        # the step is that of this update: the trainer counts on afterwards
+        update_ema(self.ema, self.net, averaging_momentum(self.config, self.global_step, len(self.batches)))
 
 
 @torch.no_grad()
@@ -229,6 +225,13 @@ def update_ema(ema: GTPT, net: GTPT, momentum: float) -> None:
     for a, b in pairs:
         if not a.is_floating_point():
             a.copy_(b)
+
+
+def averaging_momentum(config: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """How much of the average stays at an optimizer step, counted from 0."""
+    if config.ema == "official":
+        return ema_momentum(step, config.epochs * steps_per_epoch)
+    return min(float(config.ema), (step + 1) / (step + 10))  # a young average forgets its random start
 
 
 def learning_rate(config: TrainConfig, step: int, steps_per_epoch: int) -> float:

@@ -53,7 +53,7 @@ def test_every_float_survives_json(keypoints, scores):
 
 def test_floats_are_short_in_json():
     poses = make_poses(1).with_(scores=[0.1], keypoints=np.full((1, 17, 2), 123.4), keypoint_scores=np.full((1, 17), 0.7))
-    assert '"score":0.1,' in poses.to_json() and "[123.4,123.4,0.7]," in poses.to_json()
+    assert '"id":null,' in poses.to_json() and '"score":0.1,' in poses.to_json() and "[123.4,123.4,0.7]," in poses.to_json()
     assert (
         to_coco(poses, 1)[0]["keypoints"]
         == to_openpose(poses)["people"][0]["pose_keypoints_2d"][:51]
@@ -263,6 +263,7 @@ def test_notebook_table():
     html = make_poses(2, Skeleton.from_dict({"name": "<b>", "keypoints": ["a"]})).with_(keypoint_scores=[[0.3], [0.29]])
     text = html._repr_html_()
     assert text.count("<tr>") == 3 and "1 of 1" in text and "0 of 1" in text
+    assert "<tr><td>0</td><td></td>" in text and "<tr><td>1</td><td>0</td>" in text  # the first has no id
     assert "<b>" not in text
 
 
@@ -280,10 +281,30 @@ def test_the_examples_in_the_documentation(tmp_path, monkeypatch):
     assert attempted > 20 and not failed
 
 
-@pytest.mark.parametrize("image_id", [np.int64(3), np.uint8(3), np.str_("three"), 3])
+class Tensor:
+    """A number as PyTorch keeps it: several of them have no `item`."""
+
+    def __init__(self, *numbers):
+        self.numbers = numbers
+
+    def item(self):
+        if len(self.numbers) > 1:
+            raise RuntimeError("several")
+        return self.numbers[0]
+
+
+@pytest.mark.parametrize("image_id", [np.int64(3), np.uint8(3), 3, np.array([3]), Tensor(3)])
 def test_ids_of_numpy_become_json(image_id):
     (entry,) = json.loads(json.dumps(to_coco(make_poses(1), image_id, np.int32(1))))
-    assert (entry["image_id"], entry["category_id"]) == (image_id, 1)
+    assert (entry["image_id"], entry["category_id"]) == (3, 1)
+    for name in (np.str_("three"), Path("three")):
+        assert json.loads(json.dumps(to_coco(make_poses(1), name)))[0]["image_id"] == "three"
+
+
+@pytest.mark.parametrize("image_id", [None, [3], np.array([3, 4]), Tensor(3, 4), {}])
+def test_ids_that_are_none_are_refused(image_id):
+    with pytest.raises(ValueError, match="image_id must be a number or a text, got"):
+        to_coco(make_poses(1), image_id)
 
 
 def test_poses_know_the_commonest_forms() -> None:

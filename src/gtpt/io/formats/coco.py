@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from gtpt.core.errors import InputError
 from gtpt.core.geometry import xyxy_to_xywh
 from gtpt.core.numbers import finite_points, plain, shortest, to_json_text
 from gtpt.core.poses import Poses
@@ -26,8 +27,14 @@ def to_coco(poses: Poses, image_id: int | str, category_id: int = 1) -> list[dic
     """Entries of a COCO results file: keypoints as x, y, calibrated score, and track_id if there is one.
 
     The 133 keypoints of COCO-WholeBody are in its five lists, those of any other skeleton all in `keypoints`.
+
+    Raises:
+        InputError: an id that is neither a number nor a text; those in arrays and tensors, and paths, are taken out.
     """
     image_id, category_id = plain(image_id), plain(category_id)
+    for name, value in (("image_id", image_id), ("category_id", category_id)):
+        if not isinstance(value, (int, float, str)):
+            raise InputError(f"{name} must be a number or a text, got {value!r:.60}")
     points = finite_points(poses.to_numpy())
     columns = {
         "bbox": shortest(np.nan_to_num(xyxy_to_xywh(poses.boxes))),

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from gtpt.core.errors import SourceError
-from gtpt.core.urls import without_secrets
+from gtpt.core.urls import without_file_scheme, without_secrets
 from gtpt.io.sources.animation import holds_several, is_animation, open_animation, open_animation_file
 from gtpt.io.sources.base import Frame, Kind, PathLike, Selection, Skipped, Source
 from gtpt.io.sources.camera import open_camera
@@ -86,7 +86,8 @@ def _open(source: PathLike | int | Sequence[PathLike], selection: Selection, kno
         return open_images([Path(p) for p in source], selection, known=known)
     if not isinstance(source, (str, Path)):
         raise SourceError(f"a source is a path, a list of paths, a URL or a camera number, got {type(source).__name__}")
-    text, path = str(source), Path(source)
+    text = without_file_scheme(str(source))
+    path = Path(text)
     if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
         return _open_url(text, selection)
     if os.path.isdir(path):
