@@ -25,13 +25,18 @@ def test_round_trip_through_json(skeleton):
     ("changes", "message"),
     [
         ({"input_size": (200, 256)}, r"200x256.*multiples of 12 and 16"),
-        ({"input_size": (192, -256)}, "192x-256"),
+        ({"input_size": (192, -256)}, "192x-256.*multiples"),
+        ({"input_size": (0, 256)}, "0x256.*multiples"),
+        ({"input_size": (48, 512), "simcc_split": 0.03}, r"leaves \(1, 15\) bins"),
         ({"keep_rates": (1, 0.7, 0.3)}, "four numbers"),
         ({"keep_rates": (1, 0.7, 0.3, 0)}, r"in \(0, 1\]"),
         ({"keep_rates": (1, 0.3, 0.7, 0.1)}, "must not rise"),
         ({"keep_rates": (1, 0.7, 0.3, 0.003)}, r"keeps 0 of 256 patches.*use a rate of 0\.004 or more"),
         ({"stem": "resnet"}, "plain.*pyramid.*resnet"),
         ({"dim": 100}, "multiple of heads=8"),
+        ({"dim": 6, "heads": 2}, "multiple of heads=2, and of 4"),
+        ({"dim": 128.5}, "dim must be whole and at most 4096"),
+        ({"dim": 4104}, "dim must be whole and at most 4096"),
         ({"heads": 0}, "heads must be at least 1, got 0"),
         ({"dim": -8}, "dim must be at least 1, got -8"),
         ({"mlp_ratio": 0}, "mlp_ratio must be at least 1, got 0"),
@@ -42,6 +47,7 @@ def test_round_trip_through_json(skeleton):
         ({"group_layers": 3}, "group_layers=3 must be even"),
         ({"group_layers": 0}, "group_layers=0 must be even and at least 2"),
         ({"simcc_split": 0}, "positive"),
+        ({"simcc_split": "2"}, "positive"),
         ({"depth": 12}, r"unknown GTPTConfig fields \['depth'\]; known: \['name'"),
     ],
 )
@@ -77,7 +83,8 @@ def test_an_input_size_fits_stem_and_patches():
         make_config("gtpt-b", patch=(3, 3))
     assert make_config("gtpt-b", patch=(3, 3), input_size=(192, 288)).grid == (24, 16)
     assert make_config("gtpt-b", patch=(2, 2), input_size=(176, 208)).grid == (26, 22)
-    assert make_config("gtpt-t", patch=(3, 3), input_size=(180, 252)).grid == (21, 15)
+    wide = make_config("gtpt-t", patch=(3, 3), input_size=(180, 252), heads=1, mlp_ratio=1, simcc_split=0.5)
+    assert (wide.grid, wide.num_patches, wide.bins) == ((21, 15), 315, (90, 126))
 
 
 def test_fine_keypoints_need_room_beside_a_patch():
