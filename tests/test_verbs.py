@@ -267,7 +267,7 @@ def test_a_picture_too_large_for_its_format_is_skipped_alone(tmp_path: Path) -> 
     sources = [PHOTOS / "astronaut.jpg", tmp_path / "wide.png"]
     summary = gtpt.predict(sources, tmp_path / "out", boxes="whole-image", quiet=True)
     assert summary.exit_code == 3 and summary.sources[0].frames == 2
-    assert summary.skipped == [("wide_pose.jpg", "a picture of 70000x8 is larger than .jpg can be")]
+    assert summary.skipped == [("wide_pose.jpg", "a picture of 70000x8 cannot be written as .jpg")]
 
 
 SECRETS = {
