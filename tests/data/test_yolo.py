@@ -107,6 +107,7 @@ def test_places_as_windows_and_roboflow_write_them(tmp_path, train):
         ({"kpt_shape": [4, 3], "flip_idx": None, "kpt_names": None}, r"a.txt, line 1 has 14 numbers.*: 17"),
         ({"flip_idx": [0, 1, 1]}, "flip_idx must name each"),
         ({"flip_idx": [1, 2, 0]}, "flip_idx must name each"),
+        ({"flip_idx": ["1", "0", "2"]}, "flip_idx must name each"),
         ({"kpt_names": {0: ["a"]}}, "kpt_names has 1 names"),
         ({"train": "images"}, None),
         ({"train": "nowhere"}, "names 'nowhere'"),

@@ -114,7 +114,7 @@ def _skeleton(data: dict[str, Any], path: Path) -> Skeleton:
     if len(names) != count:
         raise AnnotationError(f"{path}: kpt_names has {len(names)} names, kpt_shape says {count} keypoints")
     flip = data.get("flip_idx") or list(range(count))
-    valid = isinstance(flip, list) and sorted(map(str, flip)) == sorted(map(str, range(count)))
+    valid = isinstance(flip, list) and all(type(i) is int for i in flip) and sorted(flip) == list(range(count))
     if not valid or any(flip[flip[i]] != i for i in range(count)):
         raise AnnotationError(f"{path}: flip_idx must name each of the {count} keypoints' mirror image once, got {flip!r}")
     pairs = [[names[i], names[j]] for i, j in enumerate(flip) if i < j]
