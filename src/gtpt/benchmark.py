@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -10,10 +11,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from gtpt.core.errors import InputError
+from gtpt.core.simcc import decode
 from gtpt.detect import Detector, make_detector
 from gtpt.engines import Engine
+from gtpt.engines.base import choose_engine, enough_memory
 from gtpt.estimator import DEFAULT_WEIGHTS, PoseEstimator
+from gtpt.weights import resolve
 
 PAUSE = 0.01  # seconds between two measurements: idle threads of the one before spin on, and would take a core
 SMALL_NUMBERS = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX-BF16", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI"}
@@ -102,9 +108,6 @@ def benchmark(
 
 def _setup(weights: str | Path, engine: str | None, precision: str, threads: int) -> Setup:
     """With the engine by its name, also where it follows from the weights."""
-    from gtpt.engines.base import choose_engine
-    from gtpt.weights import resolve
-
     engine = engine or choose_engine(resolve(weights, format="onnx", task="pose"))
     return Setup(str(weights), engine, precision, threads)
 
@@ -128,8 +131,6 @@ def _opened(
 
 def _work(opened: tuple[PoseEstimator, Detector | None] | Exception, size: int) -> Callable[[], object]:
     """What is timed: so many people from crops to keypoints, or with a detector a frame to their poses."""
-    import numpy as np
-
     if isinstance(opened, Exception):
         raise opened
     estimator, finder = opened
@@ -144,11 +145,6 @@ def _work(opened: tuple[PoseEstimator, Detector | None] | Exception, size: int) 
 
 def crops_to_keypoints(network: Engine, size: int) -> Callable[[], object]:
     """A call of a network and its decoding, on so many crops of noise."""
-    import numpy as np
-
-    from gtpt.core.simcc import decode
-    from gtpt.engines.base import enough_memory
-
     width, height = network.info.config.input_size
     with enough_memory(size):
         crops = np.random.default_rng(0).integers(0, 256, (size, height, width, 3), dtype=np.uint8)
@@ -196,8 +192,6 @@ def median_ratio(mine: list[float], reference: list[float]) -> float:
 
 def machine() -> str:
     """The line that every table of times needs: processor and its instructions for small numbers, cores, system."""
-    import os
-
     about = dict(line.partition("\t")[::2] for line in reversed(_lines("/proc/cpuinfo")))  # of the first core
     cpu = about.get("model name", platform.processor()).strip("\t: ")
     flags = about.get("flags", "").split()

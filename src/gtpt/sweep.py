@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from gtpt.benchmark import crops_to_keypoints, interleaved_seconds, machine, med
 from gtpt.core.errors import InputError
 from gtpt.core.extras import require
 from gtpt.core.progress import Progress
+from gtpt.io.formats.file import write_whole
 from gtpt.model.config import PRESETS
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def sweep(
         preset = next((name for name, of in PRESETS.items() if list(of) == rates), None)
         gmacs = round(count(net.config)[1] / 1e9, 3)
         rows.append({"keep_rates": rates, "preset": preset, "file": file.name, "gmacs": gmacs, "ap": ap})
-        _write(Path(out) / STATE, json.dumps({"settings": settings, "rows": rows}))
+        write_whole(Path(out) / STATE, json.dumps({"settings": settings, "rows": rows}).encode())
     rows = [row for row in rows if row["keep_rates"] in points]
     engines = [open_engine(Path(out) / row["file"], engine, threads=threads) for row in rows]
     seconds = interleaved_seconds([crops_to_keypoints(e, 1) for e in engines], repeats)
@@ -115,10 +115,16 @@ def sweep(
         for row, mine in zip(rows, seconds, strict=True)
     ]
     rows = sorted(({**row, "front": is_on_front(row, rows)} for row in rows), key=lambda row: -row["ms"])
-    found = {"machine": machine(), "settings": settings, "threads": threads, "repeats": repeats, "rows": rows}
-    _write(Path(out) / STATE, json.dumps(found, indent=1))
+    found: dict[str, Any] = {
+        "machine": machine(),
+        "settings": settings,
+        "threads": threads,
+        "repeats": repeats,
+        "rows": rows,
+    }
+    write_whole(Path(out) / STATE, json.dumps(found, indent=1).encode())
     _write_table(Path(out) / "sweep.csv", rows)
-    _draw(Path(out) / "sweep.png", rows, machine())
+    _draw(Path(out) / "sweep.png", rows, found["machine"])
     return found
 
 
@@ -150,13 +156,6 @@ def _resumed(out: Path, settings: dict[str, Any]) -> list[dict[str, Any]]:
         raise InputError(f"{out} has a sweep of other settings, {state['settings']}: give another folder, or delete it")
     rows = [{key: row[key] for key in ("keep_rates", "preset", "file", "gmacs", "ap")} for row in state["rows"]]
     return [row for row in rows if (out / row["file"]).is_file()]
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step, so that a kill leaves the file of before."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
 
 
 def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:

@@ -28,6 +28,19 @@ def test_a_crowd_may_be_a_boolean() -> None:
     assert [person.counts for person in read.annotations] == [False, True]
 
 
+def test_without_an_area_the_box_tells_it() -> None:
+    unstated = [{**GOOD, "bbox": box, "area": None} for box in ([5, 6, 20, 30], [5, 6, -20, -30], [5, 6], None)]
+    assert [person.size for person in read_annotations(coco_file(unstated, IMAGES)).annotations] == [600, 0, 0, 0]
+
+
+def test_a_sample_is_spread_over_the_images_and_has_everybody_in_them() -> None:
+    images = [{"id": i, "file_name": f"{i}.jpg"} for i in range(1, 7)]
+    read = read_annotations(coco_file([{**GOOD, "image_id": i} for i in (1, 2, 2, 3, 4, 5)], images))
+    few = read.sample(3)
+    assert [image.id for image in few.images] == [2, 4, 6] and [a.image_id for a in few.annotations] == [2, 2, 4]
+    assert len(read.sample(100).annotations) == len(read.annotations) == 6
+
+
 def test_what_was_read_is_not_read_again() -> None:
     read = read_annotations(coco_file([GOOD], IMAGES))
     assert read_annotations(read) is read

@@ -1,5 +1,6 @@
 """Synthetic people: points lie where their names say, archives are what the reader takes, and equal runs are equal."""
 
+import json
 import sys
 import zipfile
 from pathlib import Path
@@ -335,7 +336,12 @@ def test_labelled_people_are_painted_out(tmp_path, monkeypatch):
     assert (result[:, :20] == image[:, :20]).all()
     rng = np.random.default_rng(0)
     assert draw_scene(rng, (40, 60)).shape == (60, 40, 3)
-    around = Surroundings(archive(tmp_path / "set", 2))
+    folder = archive(tmp_path / "set", 3)
+    data = json.loads((folder / "annotations.json").read_text())
+    del data["annotations"][2]["keypoints"]  # whoever is not labelled stays
+    (folder / "annotations.json").write_text(json.dumps(data))
+    around = Surroundings(folder)
+    assert [person is None for person in around.people.values()] == [False, False, True]
     assert around.draw(rng, (30, 50), np.array([5.0, 5, 20, 40])).shape == (50, 30, 3)
     assert around.patches(5, rng) == []  # too small for cloth
     monkeypatch.setattr(surroundings, "LEAST_PATCH", 4)

@@ -92,6 +92,13 @@ def test_lists_of_images(tmp_path):
     assert from_yolo(path, tmp_path / "out", object_class="bird").splits["train"][1:] == (2, 3)
 
 
+@pytest.mark.parametrize("train", ["images\\train", "../images/train", "..\\images\\train", "train.txt"])
+def test_places_as_windows_and_roboflow_write_them(tmp_path, train):
+    path = write_yolo(tmp_path / "set", train=train)
+    (tmp_path / "set/train.txt").write_text(".\\images\\train\\a.png\nimages/train/c.png\n")
+    assert from_yolo(path, tmp_path / "out", object_class="bird").splits["train"][1:] == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -100,6 +107,7 @@ def test_lists_of_images(tmp_path):
         ({"kpt_shape": [4, 3], "flip_idx": None, "kpt_names": None}, r"a.txt, line 1 has 14 numbers.*: 17"),
         ({"flip_idx": [0, 1, 1]}, "flip_idx must name each"),
         ({"flip_idx": [1, 2, 0]}, "flip_idx must name each"),
+        ({"flip_idx": ["1", "0", "2"]}, "flip_idx must name each"),
         ({"kpt_names": {0: ["a"]}}, "kpt_names has 1 names"),
         ({"train": "images"}, None),
         ({"train": "nowhere"}, "names 'nowhere'"),
@@ -121,7 +129,15 @@ def test_a_class_must_be_chosen_among_several(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "line", ["0 0.5 0.5 x 1 0 0 2 0 0 2 0 0 2", "0 50 50 20 30 0 0 2 0 0 2 0 0 2", "0 0.5 0.5 0.1 nan 0 0 2 0 0 2 0 0 2"]
+    "line",
+    [
+        "0 0.5 0.5 x 1 0 0 2 0 0 2 0 0 2",
+        "0 50 50 20 30 0 0 2 0 0 2 0 0 2",
+        "0 0.5 0.5 0.1 nan 0 0 2 0 0 2 0 0 2",
+        "0 0.5 0.5 0.1 0.1 100 50 2 0 0 2 0 0 2",  # keypoints in pixels
+        "0 0.5 0.5 0.1 0.1 0 0 nan 0 0 2 0 0 2",
+        "7 0.5 0.5 0.1 0.1 0 0 2 0 0 2 0 0 2",  # no such class
+    ],
 )
 def test_bad_lines_are_named(tmp_path, line):
     path = write_yolo(tmp_path / "set")

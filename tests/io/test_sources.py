@@ -174,7 +174,7 @@ def test_as_rgb_converts_what_is_unambiguous():
         (np.zeros((4, 5, 2), np.uint8), r"\(4, 5, 2\)"),
         (np.zeros((0, 5, 3), np.uint8), "must have pixels"),
         (np.zeros(5, np.uint8), r"\(5,\)"),
-        ("photo.jpg", "dtype"),
+        ("photo.jpg", "must be an array"),
     ],
 )
 def test_as_rgb_says_what_is_wrong(image, message):
@@ -411,3 +411,22 @@ def test_the_other_pictures_of_a_heic_are_told(tmp_path):
     assert frame.image.shape == (48, 64, 3) and frame.image[0, 0, 0] > 200
     ((name, reason),) = source.skipped.items
     assert name == "several.heic" and "2 of its 3 pictures" in reason and "export" in reason
+
+
+@pytest.mark.parametrize(("kind", "options"), [("JPEG", {"quality": 95}), ("PNG", {}), ("WEBP", {"lossless": True})])
+def test_a_photo_is_one_by_its_first_bytes_too(tmp_path, kind, options):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("upload", "photo.jpg.part"):
+        Image.fromarray(picture()).save(tmp_path / name, kind, exif=exif, **options)
+        with open_source(tmp_path / name) as source:
+            assert source.kind == "image"
+            assert np.median(np.abs(next(source).image.astype(int) - np.rot90(picture(), -1))) <= 4
+
+
+def test_motion_jpeg_begins_like_a_photo(tmp_path):
+    for _ in range(3):
+        with open(tmp_path / "film.mjpeg", "ab") as file:
+            Image.fromarray(picture()).save(file, "JPEG")
+    with open_source(tmp_path / "film.mjpeg") as source:
+        assert source.kind == "video" and len(list(source)) == 3

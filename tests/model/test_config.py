@@ -10,6 +10,7 @@ def test_the_table_of_sizes():
     assert list(SIZES) == ["gtpt-t", "gtpt-s", "gtpt-b"]
     body, whole = make_config("gtpt-t"), make_config("gtpt-t", "coco_wholebody133")
     assert body.keep_counts() == (256, 179, 76, 25) and whole.keep_counts() == (256, 179, 128, 76)
+    assert make_config("gtpt-t", "coco_feet23").keep_rates == whole.keep_rates != body.keep_rates  # any fine keypoints
     assert body.bins == (384, 512) and body.grid == (16, 16)
     assert (body.num_keypoints, body.num_parts, whole.num_keypoints, whole.num_parts) == (17, 0, 133, 5)
     assert [len(g.fine) for g in whole.groups] == [68, 42, 6]
@@ -30,6 +31,7 @@ def test_round_trip_through_json(skeleton):
         ({"input_size": (48, 512), "simcc_split": 0.03}, r"leaves \(1, 15\) bins"),
         ({"keep_rates": (1, 0.7, 0.3)}, "four numbers"),
         ({"keep_rates": (1, 0.7, 0.3, 0)}, r"in \(0, 1\]"),
+        ({"keep_rates": (1.5, 0.7, 0.3, 0.1)}, r"in \(0, 1\]"),
         ({"keep_rates": (1, 0.3, 0.7, 0.1)}, "must not rise"),
         ({"keep_rates": (1, 0.7, 0.3, 0.003)}, r"keeps 0 of 256 patches.*use a rate of 0\.004 or more"),
         ({"stem": "resnet"}, "plain.*pyramid.*resnet"),

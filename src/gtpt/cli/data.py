@@ -85,6 +85,7 @@ def preview(
     import cv2
     import numpy as np
 
+    from gtpt.viz import Picture
     from gtpt.viz.sheet import contact_sheet
 
     if not cv2.haveImageWriter(str(out)):
@@ -95,7 +96,7 @@ def preview(
     joints, visible = (np.stack([item[key] for item in items]) for key in ("joints", "visible"))
     pictures = [item["crop"] for item in items]
     sheet = contact_sheet(pictures, joints, visible, crops.skeleton, columns=columns, labels=labels)
-    out.write_bytes(cv2.imencode(out.suffix, sheet[..., ::-1])[1].tobytes())
+    Picture.of(sheet).save(out)
 
 
 def _crops(data: Path, skeleton: str) -> CropDataset:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, 
 
 from gtpt.core.errors import AnnotationError
 from gtpt.core.geometry import MAX_COORDINATE
+from gtpt.core.numbers import plain
 from gtpt.core.skeleton import Skeleton
 from gtpt.data.images import read_json
 from gtpt.io.formats.coco import WHOLEBODY_LISTS
@@ -25,14 +26,9 @@ from gtpt.io.formats.coco import WHOLEBODY_LISTS
 Id = int | str
 
 
-def _plain(value: Any) -> Any:
-    """Parsed content may come from arrays."""
-    return value.item() if isinstance(value, np.generic) else value
-
-
 def _identifier(value: Any) -> Any:
     """Tables write 7.0 and "7" where they mean 7; other texts stay names."""
-    value = _plain(value)
+    value = plain(value)  # parsed content may come from arrays
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}(\.0+)?", value, re.ASCII):
@@ -40,7 +36,7 @@ def _identifier(value: Any) -> Any:
     return value
 
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_plain)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(plain)]
 Named = Annotated[Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63)] | StrictStr, BeforeValidator(_identifier)]
 EXPECTED = {  # what a field must be, in words
     **dict.fromkeys(("id", "image_id", "category_id"), "a whole number of 64 bits or a text"),

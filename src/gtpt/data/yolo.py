@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from gtpt.core.text import read_yaml
 from gtpt.io.images import read_image
 
 IMAGES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".avif"}
-FARTHEST = 1e6  # of any number in a label: keypoints may lie outside, but not beyond every picture
+FARTHEST = 3  # sides of the picture: keypoints may lie outside, but what is beyond this is in pixels
 OBJECT_AREA = 0.53  # of the box: the mean share that a person's segment covers in COCO
 
 
@@ -57,7 +58,8 @@ def from_yolo(
     """
     config, out = Path(config), Path(out)
     data = _read_config(config)
-    skeleton, (number, name) = _skeleton(data, config), _class(data, config, object_class)
+    skeleton, names = _skeleton(data, config), _names(data, config)
+    number = _class(names, config, object_class)
     root = Path(_text(data.get("path") or ".", "path", config))
     root = root if root.is_absolute() else config.parent / root
     root = root if root.is_dir() else config.parent  # `path` often is that of another machine
@@ -66,7 +68,7 @@ def from_yolo(
     for split in ("train", "val"):
         if data.get(split):
             images = _images(data[split], root, config)
-            coco = _convert(progress(images), root, skeleton, name, number, int(data["kpt_shape"][1]))
+            coco = _convert(progress(images), root, skeleton, names, number, int(data["kpt_shape"][1]))
             path = out / f"{split}.json"
             path.write_text(json.dumps(coco), encoding="utf-8")
             splits[split] = path, len(coco["images"]), len(coco["annotations"])
@@ -112,24 +114,27 @@ def _skeleton(data: dict[str, Any], path: Path) -> Skeleton:
     if len(names) != count:
         raise AnnotationError(f"{path}: kpt_names has {len(names)} names, kpt_shape says {count} keypoints")
     flip = data.get("flip_idx") or list(range(count))
-    valid = isinstance(flip, list) and sorted(map(str, flip)) == sorted(map(str, range(count)))
+    valid = isinstance(flip, list) and all(type(i) is int for i in flip) and sorted(flip) == list(range(count))
     if not valid or any(flip[flip[i]] != i for i in range(count)):
         raise AnnotationError(f"{path}: flip_idx must name each of the {count} keypoints' mirror image once, got {flip!r}")
     pairs = [[names[i], names[j]] for i, j in enumerate(flip) if i < j]
     return Skeleton.from_dict({"name": path.stem, "keypoints": names, "flip_pairs": pairs}, str(path))
 
 
-def _class(data: dict[str, Any], path: Path, wanted: str | int | None) -> tuple[int, str]:
+def _names(data: dict[str, Any], path: Path) -> dict[int, str]:
     names = data.get("names") or {0: "object"}
     names = dict(enumerate(map(str, names))) if isinstance(names, list) else names
     if not isinstance(names, dict) or not all(str(k).isdecimal() and len(str(k)) < 10 for k in names):
         raise AnnotationError(f"{path}: names must be a list, or a mapping from numbers, got {names!r:.60}")
-    names = {int(k): str(v) for k, v in names.items()}
+    return {int(k): str(v) for k, v in names.items()}
+
+
+def _class(names: dict[int, str], path: Path, wanted: str | int | None) -> int:
     if wanted is None and len(names) == 1:
-        return next(iter(names.items()))
+        return next(iter(names))
     for number, name in names.items():
         if str(wanted) in (name, str(number)):
-            return number, name
+            return number
     raise AnnotationError(f"{path} has the classes {names}; choose the one whose keypoints to learn, got {wanted!r}")
 
 
@@ -144,17 +149,23 @@ def _images(entry: Any, root: Path, config: Path) -> list[Path]:
     found: list[Path] = []
     for item in entry if isinstance(entry, list) else [entry]:
         item = _text(item, "train and val", config)
-        path = Path(item) if Path(item).is_absolute() else root / item
+        path = _place(item, root)
         if path.is_dir():
             found += sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGES)
         elif path.is_file():
-            lines = _lines(path)
-            found += [p if p.is_absolute() else path.parent / p for p in map(Path, filter(None, map(str.strip, lines)))]
+            found += [_place(line, path.parent) for line in filter(None, map(str.strip, _lines(path)))]
         else:
             raise FileNotFoundError(f"{config} names {item!r}, which is not at {path}")
     if not found:
         raise AnnotationError(f"{config}: there is no image in {entry!r}")
     return found
+
+
+def _place(item: str, root: Path) -> Path:
+    """Where a split is: also written on Windows, or one folder too high, as Roboflow exports it."""
+    plain = item.replace("\\", "/")
+    places = [root / name for name in (item, plain, plain.removeprefix("../"))]
+    return next((place for place in places if place.exists()), places[0])
 
 
 def _lines(path: Path) -> list[str]:
@@ -165,15 +176,15 @@ def _lines(path: Path) -> list[str]:
 
 
 def _convert(
-    images: Iterable[Path], root: Path, skeleton: Skeleton, name: str, number: int, values: int
+    images: Iterable[Path], root: Path, skeleton: Skeleton, names: dict[int, str], number: int, values: int
 ) -> dict[str, list[dict[str, Any]]]:
     coco: dict[str, list[dict[str, Any]]] = {"images": [], "annotations": [], "categories": []}
-    coco["categories"] = [{"id": 1, "name": name, "keypoints": list(skeleton.keypoints)}]
+    coco["categories"] = [{"id": 1, "name": names[number], "keypoints": list(skeleton.keypoints)}]
     for image_id, path in enumerate(images, start=1):
         height, width = read_image(path).shape[:2]
         file = Path(os.path.relpath(path, root)).as_posix()
         coco["images"].append({"id": image_id, "file_name": file, "width": width, "height": height})
-        for row in _labels(label_path(path), len(skeleton) * values):
+        for row in _labels(label_path(path), names, (len(skeleton), values)):
             if int(row[0]) == number:
                 size = np.array([width, height])
                 extent = row[3:5] * size
@@ -204,7 +215,7 @@ def label_path(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _labels(path: Path, keypoint_values: int) -> list[np.ndarray]:
+def _labels(path: Path, names: dict[int, str], shape: tuple[int, int]) -> list[np.ndarray]:
     """Rows of class, box and keypoints, all relative to the image; none where there is no file: nobody is in the image."""
     if not path.is_file():
         return []
@@ -214,13 +225,17 @@ def _labels(path: Path, keypoint_values: int) -> list[np.ndarray]:
             row = np.array(line.split(), dtype=np.float64)
         except ValueError as error:
             raise AnnotationError(f"{path}, line {number}: {error}") from error
-        if len(row) and len(row) != 5 + keypoint_values:
+        if not len(row):
+            continue
+        if len(row) != 5 + prod(shape):
             raise AnnotationError(
-                f"{path}, line {number} has {len(row)} numbers, not class, box and keypoints: {5 + keypoint_values}"
+                f"{path}, line {number} has {len(row)} numbers, not class, box and keypoints: {5 + prod(shape)}"
             )
-        box = row[1:5]
-        if len(row) and not (np.abs(row).max() <= FARTHEST and np.abs(box).max() <= 1.5 and box[2:].min() >= 0):
+        if row[0] not in names:
+            raise AnnotationError(f"{path}, line {number} has the class {row[0]:g}; data.yaml names {names}")
+        box, joints = row[1:5], row[5:].reshape(shape)
+        near = np.abs(box).max() <= 1.5 and np.abs(joints[:, :2]).max() <= FARTHEST
+        if not (np.isfinite(row).all() and near and box[2:].min() >= 0):
             raise AnnotationError(f"{path}, line {number}: values must be relative to the image, 0..1, got {line:.80}")
-        if len(row):
-            rows.append(row)
+        rows.append(row)
     return rows

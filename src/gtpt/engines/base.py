@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,9 +16,6 @@ from gtpt.core.calibration import Calibration
 from gtpt.core.errors import InputError, WeightsError
 from gtpt.core.skeleton import Skeleton
 from gtpt.model.config import GTPTConfig, decode_header, parse_header
-
-if TYPE_CHECKING:
-    pass
 
 Crops2SimCC = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 EngineName = Literal["onnxruntime", "openvino", "torch"]

@@ -10,7 +10,7 @@ from gtpt.core.errors import InputError
 from gtpt.evaluate.oks import NMS_THRESHOLD, oks_nms, rescore
 
 
-def official_results(  # the columns of one table
+def official_results(
     image_ids: np.ndarray,
     keypoints: np.ndarray,
     raw_scores: np.ndarray,

@@ -194,7 +194,7 @@ class GTPTConfig:
             KeypointGroup(g["name"], tuple(g["keypoints"]), tuple((p, tuple(fine)) for p, fine in g["parts"]))
             for g in data["groups"]
         )
-        tuples = {k: tuple(v) for k, v in data.items() if isinstance(v, list) and k != "groups"}
+        tuples = {k: tuple(v) for k, v in data.items() if isinstance(v, list)}
         return cls(**{**data, **tuples, "groups": groups})
 
 

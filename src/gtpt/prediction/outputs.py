@@ -7,7 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path, PurePosixPath
@@ -32,6 +32,7 @@ from gtpt.prediction.options import MOVING, Options, Share
 from gtpt.prediction.shards import ShardWriter
 from gtpt.prediction.sources import of_the_source
 from gtpt.viz import explain
+from gtpt.viz.picture import encoded
 
 logger = logging.getLogger(__name__)
 
@@ -263,18 +264,11 @@ class SourceOutputs(AbstractContextManager["SourceOutputs"]):
     def _draw(self, draw: Callable[[], np.ndarray], path: Path) -> bool:
         """Whether there is a picture now."""
         try:
-            picture = draw()
-        except SourceError as error:  # a photo that is known and gone since
+            data = encoded(draw(), path.suffix)
+        except (SourceError, InputError) as error:  # a photo that is known and gone since, or larger than a JPEG can be
             self.opened.skipped.add(path.name, str(error))
             return False
-        ok, data = False, np.zeros(0, np.uint8)
-        with suppress(cv2.error):  # what some versions raise and others return
-            ok, data = cv2.imencode(path.suffix, cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if not ok:
-            height, width = picture.shape[:2]
-            self.opened.skipped.add(path.name, f"a picture of {width}x{height} is larger than {path.suffix} can be")
-            return False
-        write_whole(path, data.tobytes())  # cv2.imwrite fails silently on non-ASCII paths and full disks
+        write_whole(path, data)  # cv2.imwrite fails silently on non-ASCII paths and full disks
         return True
 
     def _place(self, name: str, *, folder: bool = False) -> Path:

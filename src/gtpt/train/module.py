@@ -88,16 +88,14 @@ class PoseTraining(lightning.LightningModule):
         now = len(self._epoch_batches())
         if (before := checkpoint.get("steps_per_epoch", now)) != now:
             raise InputError(
-                f"the checkpoint was made with {before} steps per epoch, these settings give {now}: resume with the same "
-                f"data, train.batch_size and train.devices, or start a new `out` with train.init=.../best.safetensors"
+                f"the checkpoint was made with {before} steps per epoch, these settings give {now}: the data, "
+                f"train.batch_size or train.devices are others; {again}"
             )
-
         if (made := list(checkpoint.get("batch", self._batch()))) != self._batch():
             old, new = (f"{world} x {size} persons" for world, size in (made, self._batch()))
             raise InputError(
-                f"the checkpoint was made with {old} in a step (processes x train.batch_size), these settings give {new}: "
-                f"resume with the same, as other batches would end with other weights, or start a new `out` with "
-                f"train.init=.../best.safetensors"
+                f"the checkpoint was made with {old} in a step (processes x train.batch_size), these settings give {new}, "
+                f"which would end with other weights: {again}"
             )
 
     def setup(self, stage: str) -> None:

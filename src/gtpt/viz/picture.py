@@ -37,7 +37,7 @@ class Picture(np.ndarray):
             OutputError: the file cannot be written.
         """
         path = Path(path)
-        data = self._encoded(path.suffix)
+        data = encoded(self, path.suffix)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -51,24 +51,34 @@ class Picture(np.ndarray):
             sys.modules["IPython"].display.display(self)
             return
         with tempfile.NamedTemporaryFile(suffix=".png", prefix="gtpt_", delete=False) as file:
-            file.write(self._encoded(".png"))
+            file.write(encoded(self, ".png"))
         if not _open_viewer(file.name):
             print(f"no window can be opened here; the picture is {file.name}")
 
     def _repr_png_(self) -> bytes | None:
         if self.dtype != np.uint8 or self.ndim != 3 or self.shape[2] != 3 or not self.size:
             return None  # what was made of a picture need not be one
-        return self._encoded(".png")
+        return encoded(self, ".png")
 
-    def _encoded(self, suffix: str) -> bytes:
-        try:
-            ok, data = cv2.imencode(suffix, np.ascontiguousarray(np.asarray(self)[..., ::-1]))
-        except cv2.error:  # what some versions raise and others return
-            ok, data = False, np.zeros(0, np.uint8)
-        if not ok:
-            height, width = self.shape[:2]
-            raise InputError(f"a picture of {width}x{height} cannot be written as {suffix or 'a file without a suffix'}")
-        return data.tobytes()
+
+def encoded(picture: np.ndarray, suffix: str) -> bytes:
+    """The content of an image file.
+
+    Args:
+        picture: (H, W, 3) uint8, RGB.
+        suffix: kind of file, such as ".jpg".
+
+    Raises:
+        InputError: no kind of image, or a picture that is larger than this kind can be.
+    """
+    try:
+        ok, data = cv2.imencode(suffix, np.ascontiguousarray(np.asarray(picture)[..., ::-1]))
+    except cv2.error:  # what some versions raise and others return
+        ok, data = False, np.zeros(0, np.uint8)
+    if not ok:
+        height, width = picture.shape[:2]
+        raise InputError(f"a picture of {width}x{height} cannot be written as {suffix or 'a file without a suffix'}")
+    return data.tobytes()
 
 
 def _open_viewer(path: str) -> bool:

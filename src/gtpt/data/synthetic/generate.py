@@ -175,9 +175,8 @@ def _write_archive(path: Path, samples: Iterable[tuple[int, Sample]], config: Sy
             quality = int(np.random.default_rng([config.seed, index]).integers(*JPEG_QUALITY))
             encoded, data = cv2.imencode(".jpg", sample.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
             assert encoded
-            archive.writestr(
-                zipfile.ZipInfo(name), data.tobytes()
-            )  # ZipInfo: no time of day, so that equal runs are equal files
+            # without a time of day, so that equal runs are equal files
+            archive.writestr(zipfile.ZipInfo(name), data.tobytes())
             height, width = sample.image.shape[:2]
             content["images"].append({"id": number, "file_name": name, "width": width, "height": height})
             content["annotations"].append({"id": number, "image_id": number, **_annotation(sample)})

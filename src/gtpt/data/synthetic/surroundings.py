@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 
 from gtpt.core.errors import SourceError
-from gtpt.data.images import FileStore, read_json
+from gtpt.data.annotations import read_annotations
+from gtpt.data.images import FileStore
 
 LIMBS = (
     (5, 6),
@@ -26,6 +27,7 @@ LIMBS = (
     (0, 5),
     (0, 6),
 )
+BODY = 17  # keypoints of COCO, with which those of a whole body begin
 TORSO = (5, 6, 12, 11)  # of COCO's keypoints, round the trunk
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp")
 LEAST_PATCH = 18  # pixels of a patch of cloth
@@ -41,20 +43,21 @@ class Surroundings:
     Raises:
         FileNotFoundError: no such place.
         SourceError: no picture in it.
+        AnnotationError: annotations that cannot be read.
     """
 
     def __init__(self, root: Path | None):
         self.store = FileStore(root) if root is not None else None
         self.people: dict[str, tuple[np.ndarray, np.ndarray] | None] = {}  # by picture: box, joints
         if self.store is not None and self.store.exists("annotations.json"):
-            data = read_json(self.store.root / "annotations.json")
-            first = {person["image_id"]: person for person in reversed(data["annotations"])}
-            for image in data["images"]:
-                person = first.get(image["id"])
-                self.people[image["file_name"]] = person and (
-                    np.array(person["bbox"], float),
-                    np.array(person["keypoints"], float).reshape(-1, 3)[:17],
-                )
+            file = read_annotations(self.store.root / "annotations.json")
+            bodies = [person for person in file.annotations if len(person.lists[0] or ()) >= 3 * BODY]
+            first = {person.image_id: person for person in reversed(bodies)}
+            for image in file.images_by_id(["file_name"]).values():
+                self.people[image.file_name] = None
+                if (person := first.get(image.id)) is not None:
+                    joints = np.array(person.lists[0][: 3 * BODY], float).reshape(BODY, 3)
+                    self.people[image.file_name] = np.array(person.box(f"annotation {person.id}")), joints
         elif self.store is not None:
             self.people = {name: None for name in self.store.names() if name.lower().endswith(SUFFIXES)}
         self.names = list(self.people)

@@ -13,7 +13,7 @@ from gtpt.core.urls import without_file_scheme, without_secrets
 from gtpt.io.sources.animation import holds_several, is_animation, open_animation, open_animation_file
 from gtpt.io.sources.base import Frame, Kind, PathLike, Selection, Skipped, Source
 from gtpt.io.sources.camera import open_camera
-from gtpt.io.sources.photos import IMAGE_SUFFIXES, open_folder, open_images, open_photo
+from gtpt.io.sources.photos import IMAGE_SUFFIXES, is_photo, open_folder, open_images, open_photo
 from gtpt.io.sources.video import open_video
 from gtpt.io.sources.web import fetch_photo
 
@@ -98,7 +98,7 @@ def _open(source: PathLike | int | Sequence[PathLike], selection: Selection, kno
         raise FileNotFoundError(f"no such file or folder: {text:.300}")
     if not path.is_file():
         raise SourceError(f"cannot open {text}: it is a pipe or device; save what it gives to a file, or give a URL")
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if is_photo(path):
         return open_animation_file(path, selection) or open_images([path], selection, kind="image")
     return open_video(text, selection, "video")
 

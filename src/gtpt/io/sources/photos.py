@@ -9,15 +9,26 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from gtpt.core.errors import SourceError
-from gtpt.io.images import StoredImage, decode_stored, read_file
+from gtpt.io.images import StoredImage, decode_stored, is_heif, read_file
 from gtpt.io.sources.base import Frame, Kind, Selection, Skipped, Source
 
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .webp .avif .avifs .bmp .dib .tif .tiff .gif .jp2 .ppm .pgm .pbm .pnm .hdr .exr "
     ".heic .heif .hif".split()
 )
+START = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n|RIFF....WEBP", re.DOTALL)  # of JPEG, PNG and WebP
+MOTION_JPEG = (".mjpeg", ".mjpg")  # videos that begin like a photo
 UNREAD = np.zeros((0, 0, 3), np.uint8)
 FOLDER_FPS = 30  # photos have no time; at 30 per second a folder that holds the frames of a video can be tracked
+
+
+def is_photo(path: Path) -> bool:
+    """Whether a file is one by its name or, as those of uploads have none, by its first bytes."""
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return True
+    with open(path, "rb") as file:
+        start = file.read(64)
+    return path.suffix.lower() not in MOTION_JPEG and (START.match(start) is not None or is_heif(start))
 
 
 def open_folder(folder: Path, selection: Selection, known: Container[str] = ()) -> Source:
