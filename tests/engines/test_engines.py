@@ -274,6 +274,15 @@ def test_chunks_do_not_change_the_numbers(files: dict[str, Path], monkeypatch: p
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
 
 
+def test_a_pass_that_fails_leaves_a_network_in_training(files: dict[str, Path]) -> None:
+    from gtpt.model import load
+
+    net = load(files["torch"]).train()
+    with pytest.raises(ValueError, match="input"):
+        torch_network(net)(CROPS[:, :-1])
+    assert net.training
+
+
 def test_pytorch_prunes_at_the_rates_that_it_is_given(files: dict[str, Path]) -> None:
     entire, own = open_engine(files["torch"], keep_rates="entire"), open_engine(files["torch"])
     assert entire.kept(CROPS) == {} and own.kept(CROPS)["coarse2"][0].shape == (3, 11)

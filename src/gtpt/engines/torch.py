@@ -97,10 +97,12 @@ def torch_network(net: GTPT, keep_rates: Sequence[float] | str | None = None) ->
     def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         was_training = net.training
         net.eval()
-        with enough_memory(len(crops)), torch.inference_mode():
-            chunks = in_chunks(crops, device.type)
-            parts = [net(normalize(torch.from_numpy(chunk).to(device)), keep_rates) for chunk in chunks]
-        net.train(was_training)
+        try:
+            with enough_memory(len(crops)), torch.inference_mode():
+                chunks = in_chunks(crops, device.type)
+                parts = [net(normalize(torch.from_numpy(chunk).to(device)), keep_rates) for chunk in chunks]
+        finally:
+            net.train(was_training)
         x, y = (np.concatenate([part.float().cpu().numpy() for part in logits]) for logits in zip(*parts, strict=True))
         return x, y
 
