@@ -179,7 +179,7 @@ def _draw(path: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
     for row in rows:  # the names alone: rates would hide each other, and the table has them
         if row["preset"]:
             at = (row["ms"], 100 * row["ap"])
-            axes.annotate(row["preset"], at, (-6, 6), ha="right", textcoords="offset points", fontsize="small")
+            axes.annotate(row["preset"], at, (6, -11), textcoords="offset points", fontsize="small")
     axes.margins(x=0.1)
     axes.set(xlabel="ms per person", ylabel="AP", title=title)
     figure.savefig(path)
