@@ -19,6 +19,8 @@ def to_json_text(data: Any) -> str:
 
 def plain(value: Any) -> Any:
     """Python's own number or text of a path, or of what is alone in an array or tensor, which JSON does not know."""
+    if type(value) in (float, int, str):  # most are, of files with millions of numbers
+        return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     try:
